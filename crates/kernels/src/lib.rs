@@ -1,0 +1,17 @@
+//! Quantised formats and the arithmetic on them: slices in, slices out.
+//!
+//! [`QuantType`] names a tensor type of a GGUF file and [`Format`] is its row in the one table of formats. [`Kernels`]
+//! is a set of implementations of every operation for one instruction-set tier; [`Kernels::scalar`] is the oracle,
+//! [`Kernels::detect`] the fastest set that this processor can run. Every operation is a method of [`Kernels`] that
+//! checks its lengths, so the SIMD code behind it stays private.
+//!
+//! Deliberately absent: files, threads and allocation. Callers bring the buffers and split the work.
+
+mod format;
+mod formats;
+mod kernels;
+mod ops;
+
+pub use format::{ActivationType, Format, QuantType};
+pub use kernels::Kernels;
+pub use ops::{AttendArgs, KvType, RopeLayout};
