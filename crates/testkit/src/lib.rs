@@ -1,5 +1,24 @@
-//! testkit
+//! Test support that shares no code with what it tests: no crate of the workspace is a dependency of this one.
+//!
+//! - [`GgufWriter`]: GGUF files, right and wrong ones.
+//! - [`TinyModel`]: a random small model of a real architecture, as a file and as exact weights.
+//! - [`reference`]: its logits in f64, straight from the definitions.
+//! - [`compare`]: distances between an engine's logits and the reference's.
+//! - [`temp_model`]: a model file that lives as long as a test.
 
+pub mod compare;
 mod gguf_writer;
+mod random_matrix;
+pub mod reference;
+mod temp_model;
+mod tensor_type;
+mod tiny_gguf;
+mod tiny_model;
+mod tiny_vocab;
 
 pub use gguf_writer::{GgufElement, GgufValue, GgufWriter, ggml_type};
+pub use random_matrix::Matrix;
+pub use temp_model::temp_model;
+pub use tensor_type::TensorType;
+pub use tiny_model::{Architecture, Output, TinyLayer, TinyModel, TinySpec};
+pub use tiny_vocab::{CHATML, Vocabulary};
