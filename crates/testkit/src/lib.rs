@@ -14,6 +14,7 @@ mod temp_model;
 mod tensor_type;
 mod tiny_gguf;
 mod tiny_model;
+mod tiny_settings;
 mod tiny_vocab;
 
 pub use gguf_writer::{GgufElement, GgufValue, GgufWriter, ggml_type};

@@ -1,0 +1,51 @@
+//! The oracle is held against programs that it shares nothing with.
+//!
+//! An engine is right if it agrees with the f64 reference, so the reference must not be wrong in the engine's own way.
+//! `data/blocks.txt` holds random blocks of every quantised type as the Python package gguf 0.19 decodes them,
+//! `data/logits.txt` logits of tiny F32 models as llama.cpp (llama-cpp-python 0.3.36) computes them: grouped and single
+//! key heads, tied and separate output, biases, linear and per-frequency scaling of positions, both ways of turning
+//! pairs. `data/record.py` made both.
+
+use testkit::{TensorType, TinySpec, reference};
+
+#[test]
+fn blocks_decode_as_the_gguf_package_decodes_them() {
+    let mut n_blocks = 0;
+    for line in include_str!("data/blocks.txt").lines() {
+        let mut fields = line.split(' ');
+        let name = fields.next().unwrap();
+        let tensor_type = TensorType::ALL.into_iter().find(|t| format!("{t:?}") == name).expect("a known type");
+        let hex = fields.next().unwrap();
+        let bytes: Vec<u8> =
+            (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect();
+        let expected: Vec<f64> =
+            fields.map(|bits| f64::from(f32::from_bits(u32::from_str_radix(bits, 16).unwrap()))).collect();
+
+        let found = tensor_type.dequantise(&bytes);
+        assert_eq!(found.len(), expected.len());
+        // The package rounds each step to f32; the largest term of a block bounds what that can cost.
+        let largest = expected.iter().fold(0.0f64, |max, w| max.max(w.abs()));
+        for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            assert!((found - expected).abs() <= 2e-7 * largest, "{name} weight {i}: {found}, not {expected}");
+        }
+        n_blocks += 1;
+    }
+    assert_eq!(n_blocks, 32, "no block was left out");
+}
+
+#[test]
+fn logits_are_those_of_llama_cpp() {
+    let mut n_models = 0;
+    for line in include_str!("data/logits.txt").lines() {
+        let [settings, tokens, expected] = line.split('\t').collect::<Vec<_>>().try_into().unwrap();
+        let tokens: Vec<u32> = tokens.split(',').map(|id| id.parse().unwrap()).collect();
+        let logits = reference::logits(&TinySpec::from_line(settings).build(), &tokens).pop().unwrap();
+        for (id, expected) in expected.split(' ').enumerate() {
+            let expected: f64 = expected.parse().unwrap();
+            // llama.cpp computes in f32; the largest difference seen was 2.3e-6 with logits of about one.
+            assert!((logits[id] - expected).abs() < 1e-5, "{settings}, id {id}: {}, not {expected}", logits[id]);
+        }
+        n_models += 1;
+    }
+    assert_eq!(n_models, 6, "no model was left out");
+}
