@@ -1,1 +1,35 @@
-fn main() {}
+//! Repository chores, run as `cargo xtask CHORE`.
+//!
+//! The only chore is `tidy`, which checks what the compiler and clippy cannot see: where `unsafe` may stand, that nothing
+//! lies in the tree that nothing uses, that crates depend on each other in one direction, that documents tell the truth
+//! about files and flags. It reads the tree as text and as syntax and changes nothing.
+
+mod tidy;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let chores: Vec<String> = std::env::args().skip(1).collect();
+    let chores: Vec<&str> = chores.iter().map(String::as_str).collect();
+    let outcome = match chores[..] {
+        ["tidy"] => tidy::run(top()),
+        _ => {
+            eprintln!("usage: cargo xtask tidy");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Returns the top folder of the repository this binary was built from.
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the top folder")
+}
