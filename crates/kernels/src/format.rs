@@ -59,6 +59,10 @@ pub struct Format {
     pub block_bytes: usize,
     /// What the other operand of a dot product must be quantised to.
     pub activation: ActivationType,
+    /// Writes the weights of a whole row of blocks as f32.
+    pub(crate) dequantise: fn(&[u8], &mut [f32]),
+    /// The dot product of a weight row and an activation row of this many columns.
+    pub(crate) dot: fn(&[u8], &[u8], usize) -> f32,
 }
 
 impl QuantType {
@@ -80,7 +84,7 @@ impl QuantType {
     /// Bytes of a row of `cols` weights, or `None` if `cols` is no multiple of the block length or the size overflows.
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
         let format = self.format();
-        if cols % format.block_len != 0 {
+        if !cols.is_multiple_of(format.block_len) {
             return None;
         }
         (cols / format.block_len).checked_mul(format.block_bytes)
@@ -97,11 +101,11 @@ impl ActivationType {
         match self {
             ActivationType::F32 => cols * 4,
             ActivationType::Q8_1 => {
-                assert!(cols % 32 == 0, "a Q8_1 row of {cols} values is no whole number of blocks");
+                assert!(cols.is_multiple_of(32), "a Q8_1 row of {cols} values is no whole number of blocks");
                 cols + cols / 32 * 6
             }
             ActivationType::Q8_K => {
-                assert!(cols % 256 == 0, "a Q8_K row of {cols} values is no whole number of blocks");
+                assert!(cols.is_multiple_of(256), "a Q8_K row of {cols} values is no whole number of blocks");
                 cols + cols / 256 * 4 + cols / 16 * 2
             }
         }

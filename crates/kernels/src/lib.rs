@@ -7,10 +7,12 @@
 //!
 //! Deliberately absent: files, threads and allocation. Callers bring the buffers and split the work.
 
+mod activation;
 mod format;
 mod formats;
 mod kernels;
 mod ops;
+mod simd;
 
 pub use format::{ActivationType, Format, QuantType};
 pub use kernels::Kernels;

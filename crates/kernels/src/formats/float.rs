@@ -1,0 +1,56 @@
+//! F32, F16 and BF16: weights that are floats already, multiplied with unquantised activations.
+//!
+//! The dot product widens each weight to f32 (exact) and sums in eight lanes, so that long rows lose little.
+
+use half::{bf16, f16};
+
+const _: () = assert!(size_of::<f16>() == 2 && size_of::<bf16>() == 2);
+
+/// Widens one weight.
+type Widen<const BYTES: usize> = fn([u8; BYTES]) -> f32;
+
+fn widen_f16(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+fn widen_bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+pub(super) fn dequantise_f32(row: &[u8], out: &mut [f32]) {
+    dequantise(row, out, f32::from_le_bytes);
+}
+
+pub(super) fn dequantise_f16(row: &[u8], out: &mut [f32]) {
+    dequantise(row, out, widen_f16);
+}
+
+pub(super) fn dequantise_bf16(row: &[u8], out: &mut [f32]) {
+    dequantise(row, out, widen_bf16);
+}
+
+pub(super) fn dot_f32(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
+    dot(row, activation, f32::from_le_bytes)
+}
+
+pub(super) fn dot_f16(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
+    dot(row, activation, widen_f16)
+}
+
+pub(super) fn dot_bf16(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
+    dot(row, activation, widen_bf16)
+}
+
+fn dequantise<const BYTES: usize>(row: &[u8], out: &mut [f32], widen: Widen<BYTES>) {
+    for (w, bytes) in out.iter_mut().zip(row.as_chunks::<BYTES>().0) {
+        *w = widen(*bytes);
+    }
+}
+
+fn dot<const BYTES: usize>(row: &[u8], activation: &[u8], widen: Widen<BYTES>) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    for (i, (w, x)) in row.as_chunks::<BYTES>().0.iter().zip(activation.as_chunks::<4>().0).enumerate() {
+        lanes[i % 8] += widen(*w) * f32::from_le_bytes(*x);
+    }
+    lanes.iter().sum()
+}

@@ -1,0 +1,204 @@
+//! The doors to the arithmetic: one set of implementations per instruction-set tier, behind checked methods.
+//!
+//! A [`Kernels`] is a table of function pointers. The scalar table is always there; the others live in `simd/` and are
+//! handed out only on a processor that can run them, which is what makes their functions safe to call. Each method
+//! checks every length before it calls through the table, so the code behind may trust them. A tier overrides what it
+//! speeds up and inherits the rest from the scalar table.
+
+use std::sync::LazyLock;
+
+use crate::activation;
+use crate::format::{ActivationType, Format, QuantType};
+use crate::ops::{self, AttendArgs, KvType, MatmulArgs, RopeLayout};
+use crate::simd;
+
+/// Multiplies the operands, whose lengths agree.
+pub(crate) type MatmulFn = fn(&mut MatmulArgs<'_>);
+
+/// One implementation of every operation for one instruction-set tier.
+pub struct Kernels {
+    pub(crate) name: &'static str,
+    /// By format, in the order of [`QuantType`].
+    pub(crate) matmul: [MatmulFn; 11],
+    pub(crate) dequantise: fn(&'static Format, &[u8], &mut [f32]),
+    pub(crate) quantise_q8_1: fn(&[f32], &mut [u8]),
+    pub(crate) quantise_q8_k: fn(&[f32], &mut [u8]),
+    pub(crate) rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rope: fn(&mut [f32], &[[f32; 2]], RopeLayout),
+    pub(crate) softmax: fn(&mut [f32]),
+    pub(crate) swiglu: fn(&mut [f32], &[f32]),
+    pub(crate) add: fn(&mut [f32], &[f32]),
+    pub(crate) store_kv: fn(KvType, &[f32], &mut [u8]),
+    pub(crate) attend: fn(&mut AttendArgs<'_>),
+}
+
+/// The scalar entries, from which every tier starts.
+pub(crate) const SCALAR: Kernels = Kernels {
+    name: "scalar",
+    matmul: [ops::matmul; 11],
+    dequantise: |format, row, out| (format.dequantise)(row, out),
+    quantise_q8_1: activation::quantise_q8_1,
+    quantise_q8_k: activation::quantise_q8_k,
+    rms_norm: ops::rms_norm,
+    rope: ops::rope,
+    softmax: ops::softmax,
+    swiglu: ops::swiglu,
+    add: ops::add,
+    store_kv: ops::store_kv,
+    attend: ops::attend,
+};
+
+static SCALAR_TIER: Kernels = SCALAR;
+
+static AVAILABLE: LazyLock<Vec<&'static Kernels>> =
+    LazyLock::new(|| std::iter::once(&SCALAR_TIER).chain(simd::supported()).collect());
+
+impl Kernels {
+    /// The portable implementations: the oracle of all others.
+    pub fn scalar() -> &'static Kernels {
+        &SCALAR_TIER
+    }
+
+    /// The sets that this processor can run, the scalar one first and the fastest last.
+    pub fn available() -> &'static [&'static Kernels] {
+        &AVAILABLE
+    }
+
+    /// The fastest set that this processor can run.
+    pub fn detect() -> &'static Kernels {
+        AVAILABLE.last().expect("the scalar set is always available")
+    }
+
+    /// The set of this name, if this processor can run it.
+    pub fn by_name(name: &str) -> Option<&'static Kernels> {
+        AVAILABLE.iter().find(|k| k.name == name).copied()
+    }
+
+    /// The names of all sets of all processors, for help texts.
+    pub fn all_names() -> &'static [&'static str] {
+        &["scalar", "avx2", "avx512", "neon"]
+    }
+
+    /// The name of this set.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Writes the weights of one row of blocks as f32.
+    ///
+    /// Shapes: `out` is `[cols]`, `row` has `quant.row_bytes(cols)` bytes. Panics if the lengths disagree.
+    pub fn dequantise(&self, quant: QuantType, row: &[u8], out: &mut [f32]) {
+        assert_eq!(Some(row.len()), quant.row_bytes(out.len()), "dequantise {quant:?}: row bytes for {}", out.len());
+        (self.dequantise)(quant.format(), row, out);
+    }
+
+    /// Writes one row of activations in the form that a weight format is multiplied with.
+    ///
+    /// Shapes: `x` is `[cols]`, `out` has `activation.row_bytes(cols)` bytes; [`ActivationType`] tells the layout. All
+    /// tiers write the same bytes. A block with a NaN or an infinity gets a NaN scale.
+    /// Panics if the lengths disagree or `cols` is no whole number of blocks.
+    pub fn quantise(&self, activation: ActivationType, x: &[f32], out: &mut [u8]) {
+        assert_eq!(out.len(), activation.row_bytes(x.len()), "quantise {activation:?}: bytes for {}", x.len());
+        match activation {
+            ActivationType::F32 => activation::store_f32(x, out),
+            ActivationType::Q8_1 => (self.quantise_q8_1)(x, out),
+            ActivationType::Q8_K => (self.quantise_q8_k)(x, out),
+        }
+    }
+
+    /// Multiplies weight rows with activation rows: `out[r * m + t]` is the dot product of row `r` and token `t`.
+    ///
+    /// Each value has the same bits however many rows and tokens the call has and wherever they stand in it.
+    /// Shapes: `weights` is `[n, cols]` in `quant`, `activations` is `[m, cols]` in `quant.format().activation`, `out`
+    /// is `[n, m]`; `n` and `m` follow from the lengths.
+    /// Panics if `cols` is 0 or no whole number of blocks, if a matrix ends inside a row or if `out` is not `n * m`.
+    pub fn matmul(&self, quant: QuantType, cols: usize, weights: &[u8], activations: &[u8], out: &mut [f32]) {
+        let format = quant.format();
+        assert!(cols > 0, "matmul {quant:?}: no columns");
+        let row_bytes = quant.row_bytes(cols).expect("matmul: columns are whole blocks");
+        let n_rows = whole_rows(weights, row_bytes, "weights");
+        let n_tokens = whole_rows(activations, format.activation.row_bytes(cols), "activations");
+        assert_eq!(Some(out.len()), n_rows.checked_mul(n_tokens), "matmul: {n_rows} rows by {n_tokens} tokens");
+        if !out.is_empty() {
+            let mut args = MatmulArgs { format, cols, n_rows, n_tokens, weights, activations, out };
+            (self.matmul[quant as usize])(&mut args);
+        }
+    }
+
+    /// Normalises `x` by its root mean square, then scales by `weight`.
+    ///
+    /// Shapes: `x`, `weight`, `out` are `[dim]`; `eps` is added to the mean square. Sums in f64.
+    /// Panics if the lengths disagree. Source: Zhang & Sennrich 2019, eq. 4.
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert!(x.len() == weight.len() && x.len() == out.len(), "rms_norm: lengths differ");
+        (self.rms_norm)(x, weight, eps, out);
+    }
+
+    /// Rotates pairs of the first `2 * cos_sin.len()` dimensions of a head by the given angles, in place.
+    ///
+    /// Panics if the head is shorter than that. Source: Su et al. 2021, eq. 34.
+    pub fn rope(&self, head: &mut [f32], cos_sin: &[[f32; 2]], layout: RopeLayout) {
+        assert!(head.len() / 2 >= cos_sin.len(), "rope: {} pairs in {} dimensions", cos_sin.len(), head.len());
+        (self.rope)(head, cos_sin, layout);
+    }
+
+    /// Replaces `x` by `exp(x - max) / sum`; a row of minus infinities alone becomes zeros.
+    pub fn softmax(&self, x: &mut [f32]) {
+        (self.softmax)(x);
+    }
+
+    /// Replaces `gate` by `silu(gate) * up`.
+    ///
+    /// Panics if the lengths differ. Source: Shazeer 2020, eq. 6.
+    pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "swiglu: lengths differ");
+        (self.swiglu)(gate, up);
+    }
+
+    /// Adds `y` to `x`.
+    ///
+    /// Panics if the lengths differ.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "add: lengths differ");
+        (self.add)(x, y);
+    }
+
+    /// Writes keys or values in the type of the cache.
+    ///
+    /// Panics if `out` is not `x.len() * kv_type.bytes()` bytes. All tiers write the same bytes, NaN payloads aside.
+    pub fn store_kv(&self, kv_type: KvType, x: &[f32], out: &mut [u8]) {
+        assert_eq!(Some(out.len()), x.len().checked_mul(kv_type.bytes()), "store_kv: bytes for {}", x.len());
+        (self.store_kv)(kv_type, x, out);
+    }
+
+    /// Attends with a group of query heads to a run of cached positions: `softmax(scale * q . k) . v`.
+    ///
+    /// Each head's output has the same bits however many heads share the call. Shapes: see [`AttendArgs`].
+    /// Panics if a slice does not hold what the dimensions say; `scores` may be longer than needed.
+    pub fn attend(&self, mut args: AttendArgs<'_>) {
+        let a = &args;
+        assert_eq!(Some(a.queries.len()), a.n_group.checked_mul(a.head_dim), "attend: queries");
+        assert_eq!(Some(a.out.len()), a.n_group.checked_mul(a.value_dim), "attend: out");
+        assert!(a.n_group.checked_mul(a.n_positions).is_some_and(|n| n <= a.scores.len()), "attend: scores");
+        let holds = |cache: &[u8], stride: usize, dim: usize| {
+            let last = a.n_positions.checked_sub(1).map_or(Some(0), |last| last.checked_mul(stride));
+            let bytes = if a.n_positions == 0 { Some(0) } else { dim.checked_mul(a.kv_type.bytes()) };
+            last.zip(bytes).and_then(|(last, bytes)| last.checked_add(bytes)).is_some_and(|end| end <= cache.len())
+        };
+        assert!(holds(a.keys, a.key_stride, a.head_dim), "attend: keys end early");
+        assert!(holds(a.values, a.value_stride, a.value_dim), "attend: values end early");
+        (self.attend)(&mut args);
+    }
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernels({})", self.name)
+    }
+}
+
+/// How many rows of `row_bytes` bytes `matrix` has.
+fn whole_rows(matrix: &[u8], row_bytes: usize, what: &str) -> usize {
+    assert_eq!(matrix.len() % row_bytes, 0, "matmul: {what} end inside a row of {row_bytes} bytes");
+    matrix.len() / row_bytes
+}

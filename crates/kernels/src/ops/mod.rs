@@ -1,0 +1,27 @@
+//! The scalar operations between the matrix products: one file each.
+//!
+//! They work on one row, one head or one group of heads; callers loop and split the work. Lengths were checked by
+//! [`crate::Kernels`]. These functions are the oracle of the SIMD tiers, so they prefer accuracy to speed: sums of
+//! squares in f64, the library's `exp`.
+
+mod add;
+mod attend;
+mod kv;
+mod matmul;
+mod rms_norm;
+mod rope;
+mod softmax;
+mod swiglu;
+
+pub use attend::AttendArgs;
+pub use kv::KvType;
+pub use rope::RopeLayout;
+
+pub(crate) use add::add;
+pub(crate) use attend::attend;
+pub(crate) use kv::store_kv;
+pub(crate) use matmul::{MatmulArgs, matmul};
+pub(crate) use rms_norm::rms_norm;
+pub(crate) use rope::rope;
+pub(crate) use softmax::softmax;
+pub(crate) use swiglu::swiglu;

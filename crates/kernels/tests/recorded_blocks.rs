@@ -1,0 +1,41 @@
+//! Blocks that another implementation dequantised come out the same here.
+//!
+//! The files in `tests/data` hold random blocks of every format, extreme scales among them, and the weights that the
+//! Python package `gguf` makes of them (`make_vectors.py` records them). Every tier must give the same bits: both sides
+//! round once per product and once per sum, in the same order.
+
+use kernels::{Kernels, QuantType};
+
+fn recorded(quant: QuantType) -> &'static [u8] {
+    match quant {
+        QuantType::F32 => include_bytes!("data/f32.bin"),
+        QuantType::F16 => include_bytes!("data/f16.bin"),
+        QuantType::BF16 => include_bytes!("data/bf16.bin"),
+        QuantType::Q4_0 => include_bytes!("data/q4_0.bin"),
+        QuantType::Q4_1 => include_bytes!("data/q4_1.bin"),
+        QuantType::Q5_0 => include_bytes!("data/q5_0.bin"),
+        QuantType::Q5_1 => include_bytes!("data/q5_1.bin"),
+        QuantType::Q8_0 => include_bytes!("data/q8_0.bin"),
+        QuantType::Q4_K => include_bytes!("data/q4_k.bin"),
+        QuantType::Q5_K => include_bytes!("data/q5_k.bin"),
+        QuantType::Q6_K => include_bytes!("data/q6_k.bin"),
+    }
+}
+
+#[test]
+fn every_format_dequantises_bit_for_bit() {
+    for kernels in Kernels::available() {
+        for format in QuantType::formats() {
+            let file = recorded(format.quant);
+            let n_blocks = file.len() / (format.block_bytes + 4 * format.block_len);
+            let (blocks, weights) = file.split_at(n_blocks * format.block_bytes);
+            let mut out = vec![0.0; n_blocks * format.block_len];
+            kernels.dequantise(format.quant, blocks, &mut out);
+            assert_eq!(weights.len(), 4 * out.len());
+            for (i, (want, got)) in weights.as_chunks::<4>().0.iter().zip(&out).enumerate() {
+                let want = f32::from_le_bytes(*want);
+                assert_eq!(want.to_bits(), got.to_bits(), "{kernels:?} {} weight {i}: {want} {got}", format.name);
+            }
+        }
+    }
+}
