@@ -5,7 +5,12 @@
 //!
 //! Deliberately absent: reading tensor bytes (the `store` crate does) and arithmetic (the `kernels` and `forward` crates).
 
+mod arch;
 mod error;
 pub mod gguf;
+mod spec;
+mod tokenizer;
 
 pub use error::ModelError;
+pub use spec::{Attention, Dense, FeedForward, Layer, Linear, Matrix, ModelSpec, Rope, TensorId, Vector};
+pub use tokenizer::{EncodeOptions, SpecialTokens, TextDecoder, TokenId, Tokenizer};

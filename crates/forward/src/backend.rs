@@ -1,0 +1,93 @@
+//! What the forward pass asks of the machine that does the arithmetic: about a dozen operations on tensors.
+//!
+//! A tensor is `[rows, width]` of `f32`, one row for each token of the batch. A backend owns its tensors, the KV cache
+//! and its threads; weights reach it through the store alone.
+
+use model::{Matrix, ModelSpec, Rope};
+use store::{StoreError, WeightStore};
+
+use crate::Row;
+
+/// One matrix product of a [`Backend::project`] call.
+pub struct Projection<'a, T> {
+    /// `[rows, cols]`, where `cols` is the input's width.
+    pub weight: Matrix,
+    /// Added to every row of the result, `[1, rows]`.
+    pub bias: Option<&'a T>,
+    /// Receives `[n, rows]`.
+    pub out: &'a mut T,
+}
+
+/// Shape of the attention step of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct AttendShape {
+    /// The layer, an index into the KV cache.
+    pub layer: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads.
+    pub n_kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
+}
+
+/// A machine that runs the steps of a pass.
+pub trait Backend: Send {
+    /// Rows of `f32`; its memory is kept and reused when its shape changes.
+    type Tensor: Send;
+
+    /// An empty tensor.
+    fn tensor(&self) -> Self::Tensor;
+
+    /// A tensor of one row with these values.
+    fn vector(&self, values: Vec<f32>) -> Self::Tensor;
+
+    /// Copies a tensor out.
+    fn read(&self, x: &Self::Tensor) -> Vec<f32>;
+
+    /// `out[r] = embedding[rows[r].token]`.
+    ///
+    /// Errors: the read failed.
+    fn embed(
+        &mut self,
+        store: &WeightStore,
+        spec: &ModelSpec,
+        rows: &[Row],
+        out: &mut Self::Tensor,
+    ) -> Result<(), StoreError>;
+
+    /// Normalises each row by its root mean square and scales it by `weight`.
+    fn rms_norm(&mut self, x: &Self::Tensor, weight: &Self::Tensor, eps: f32, out: &mut Self::Tensor);
+
+    /// Multiplies every row of `x` with each of the matrices.
+    ///
+    /// Errors: a read failed.
+    fn project(
+        &mut self,
+        store: &WeightStore,
+        x: &Self::Tensor,
+        targets: &mut [Projection<Self::Tensor>],
+    ) -> Result<(), StoreError>;
+
+    /// Rotates the heads of each row by the row's angles, `[rows, dims / 2]` of cosine and sine.
+    fn rope(&mut self, x: &mut Self::Tensor, head_dim: usize, rope: &Rope, angles: &[[f32; 2]]);
+
+    /// Stores keys and values at the rows' positions.
+    fn append_kv(&mut self, layer: usize, rows: &[Row], k: &Self::Tensor, v: &Self::Tensor);
+
+    /// Causal attention of each row's queries over its sequence up to and including itself.
+    ///
+    /// Shapes: `q` is `[rows, n_heads * head_dim]`, `out` becomes `[rows, n_heads * value_dim]`.
+    fn attend(&mut self, shape: AttendShape, rows: &[Row], q: &Self::Tensor, out: &mut Self::Tensor);
+
+    /// `gate = silu(gate) * up`.
+    fn swiglu(&mut self, gate: &mut Self::Tensor, up: &Self::Tensor);
+
+    /// `x += y`.
+    fn add(&mut self, x: &mut Self::Tensor, y: &Self::Tensor);
+
+    /// Copies the rows at `indices`.
+    fn select(&mut self, x: &Self::Tensor, indices: &[usize], out: &mut Self::Tensor);
+}

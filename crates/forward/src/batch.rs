@@ -1,0 +1,127 @@
+//! The one shape of work: segments of sequences, and which of their rows want logits.
+//!
+//! Prefill is many tokens with [`LogitRows::Last`], decode is one; verifying a draft is a few with [`LogitRows::All`],
+//! perplexity is many with [`LogitRows::From`].
+
+use crate::ForwardError;
+
+/// Names a sequence in the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeqId(pub u64);
+
+/// Which tokens of a segment want logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitRows {
+    /// None: more of the same prompt follows.
+    None,
+    /// The last one.
+    Last,
+    /// All of them.
+    All,
+    /// Those from this index in the segment on.
+    From(usize),
+}
+
+/// Consecutive tokens of one sequence.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The sequence.
+    pub seq: SeqId,
+    /// Position of the first token: the number of tokens that the sequence has already.
+    pub start: usize,
+    /// The tokens, at least one.
+    pub tokens: Vec<u32>,
+    /// Whose logits are wanted.
+    pub logits: LogitRows,
+}
+
+/// What one pass computes.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// At most one a sequence.
+    pub segments: Vec<Segment>,
+}
+
+/// The logits that a batch asked for, row by row in the batch's order.
+#[derive(Clone, Debug, Default)]
+pub struct Logits {
+    values: Vec<f32>,
+    n_vocab: usize,
+}
+
+/// One token of a batch as the backend sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The token id.
+    pub token: u32,
+    /// The sequence's place in the KV cache.
+    pub slot: usize,
+    /// The token's position in its sequence.
+    pub position: usize,
+}
+
+impl Batch {
+    /// A batch of one segment.
+    pub fn one(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows) -> Batch {
+        Batch { segments: vec![Segment { seq, start, tokens, logits }] }
+    }
+
+    /// Tokens in all segments.
+    pub fn n_rows(&self) -> usize {
+        self.segments.iter().map(|s| s.tokens.len()).sum()
+    }
+
+    /// Indices of the rows whose logits are wanted.
+    pub(crate) fn logit_rows(&self) -> Vec<usize> {
+        let mut first = 0;
+        let mut rows = Vec::new();
+        for segment in &self.segments {
+            let n = segment.tokens.len();
+            let from = match segment.logits {
+                LogitRows::None => n,
+                LogitRows::Last => n - 1,
+                LogitRows::All => 0,
+                LogitRows::From(index) => index.min(n),
+            };
+            rows.extend(first + from..first + n);
+            first += n;
+        }
+        rows
+    }
+
+    pub(crate) fn check(&self, n_vocab: usize, max_rows: usize) -> Result<(), ForwardError> {
+        let mut seen: Vec<SeqId> = self.segments.iter().map(|s| s.seq).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        if self.segments.is_empty() || seen.len() < self.segments.len() {
+            return Err(ForwardError::Malformed);
+        }
+        if self.segments.iter().any(|s| s.tokens.is_empty()) {
+            return Err(ForwardError::Malformed);
+        }
+        if self.n_rows() > max_rows {
+            return Err(ForwardError::TooManyRows { rows: self.n_rows(), max: max_rows });
+        }
+        let mut tokens = self.segments.iter().flat_map(|s| &s.tokens);
+        match tokens.find(|&&t| t as usize >= n_vocab) {
+            Some(&token) => Err(ForwardError::Token { token, n_vocab }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Logits {
+    pub(crate) fn new(values: Vec<f32>, n_vocab: usize) -> Logits {
+        Logits { values, n_vocab }
+    }
+
+    /// The number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.values.len() / self.n_vocab.max(1)
+    }
+
+    /// One row, `[n_vocab]`. Panics if there are not so many.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.n_vocab..(index + 1) * self.n_vocab]
+    }
+}

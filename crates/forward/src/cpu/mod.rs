@@ -1,0 +1,199 @@
+//! The CPU backend: kernels over rows, spread over threads.
+//!
+//! Every operation splits its rows or heads into tasks for the pool. A task's result does not depend on who runs it or
+//! on how the work was cut, so logits are the same bits for any number of threads.
+
+mod attend;
+mod matmul;
+mod pool;
+mod shared;
+
+use kernels::{Kernels, KvType};
+use model::{ModelSpec, Rope};
+use store::{StoreError, WeightStore};
+
+use crate::Row;
+use crate::backend::{AttendShape, Backend, Projection};
+use crate::kv::KvCache;
+use matmul::MatmulScratch;
+use pool::Pool;
+use shared::SharedRows;
+
+/// Below this many elements an elementwise step is not worth waking threads for.
+const MIN_ELEMENTS_TO_SPLIT: usize = 16 << 10;
+
+/// How the CPU backend is set up.
+#[derive(Clone, Copy)]
+pub struct CpuOptions {
+    /// The kernels to use.
+    pub kernels: &'static Kernels,
+    /// Threads, at least 1; see [`auto_threads`].
+    pub threads: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// Tokens in a sequence's context.
+    pub ctx: usize,
+    /// Sequences in the KV cache.
+    pub max_sequences: usize,
+}
+
+/// Runs passes on the CPU.
+pub struct CpuBackend {
+    kernels: &'static Kernels,
+    pool: Pool,
+    kv: KvCache,
+    matmul: MatmulScratch,
+    attend: attend::AttendScratch,
+}
+
+/// Rows of `f32`, `[rows, width]`.
+#[derive(Default)]
+pub struct CpuTensor {
+    values: Vec<f32>,
+    rows: usize,
+    width: usize,
+}
+
+/// Threads that this machine runs at once, as far as this process may use them.
+pub fn auto_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl CpuTensor {
+    /// Gives the tensor a shape; its contents are then anything.
+    fn reshape(&mut self, rows: usize, width: usize) {
+        if self.values.len() < rows * width {
+            self.values.resize(rows * width, 0.0);
+        }
+        (self.rows, self.width) = (rows, width);
+    }
+
+    fn values(&self) -> &[f32] {
+        &self.values[..self.rows * self.width]
+    }
+
+    fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values[..self.rows * self.width]
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+
+    fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.values[row * self.width..(row + 1) * self.width]
+    }
+}
+
+impl CpuBackend {
+    /// Starts the threads and takes the memory of the KV cache.
+    pub fn new(spec: &ModelSpec, options: CpuOptions) -> CpuBackend {
+        CpuBackend {
+            kernels: options.kernels,
+            pool: Pool::new(options.threads),
+            kv: KvCache::new(spec, options.kv_type, options.ctx, options.max_sequences),
+            matmul: MatmulScratch::new(options.threads),
+            attend: attend::AttendScratch::new(options.threads),
+        }
+    }
+
+    /// Bytes that the KV cache takes when it is full.
+    pub fn kv_bytes(spec: &ModelSpec, kv_type: KvType, ctx: usize, max_sequences: usize) -> u64 {
+        KvCache::bytes(spec, kv_type, ctx, max_sequences)
+    }
+
+    /// Runs `step` on every row, on several threads where that pays.
+    fn for_rows(pool: &Pool, x: &mut CpuTensor, step: impl Fn(usize, &mut [f32]) + Sync) {
+        let (rows, width) = (x.rows, x.width);
+        if rows == 1 || rows * width < MIN_ELEMENTS_TO_SPLIT {
+            return (0..rows).for_each(|r| step(r, x.row_mut(r)));
+        }
+        let shared = SharedRows::new(x.values_mut(), width);
+        // SAFETY: each task has a row of its own.
+        pool.run(rows, &|r, _| step(r, unsafe { shared.span(r, 0..width) }));
+    }
+}
+
+impl Backend for CpuBackend {
+    type Tensor = CpuTensor;
+
+    fn tensor(&self) -> CpuTensor {
+        CpuTensor::default()
+    }
+
+    fn vector(&self, values: Vec<f32>) -> CpuTensor {
+        CpuTensor { rows: 1, width: values.len(), values }
+    }
+
+    fn read(&self, x: &CpuTensor) -> Vec<f32> {
+        x.values().to_vec()
+    }
+
+    fn embed(
+        &mut self,
+        store: &WeightStore,
+        spec: &ModelSpec,
+        rows: &[Row],
+        out: &mut CpuTensor,
+    ) -> Result<(), StoreError> {
+        let matrix = spec.embedding;
+        let len = matrix.quant.row_bytes(matrix.cols).expect("the header's reader has checked the row length");
+        let mut bytes = vec![0; len];
+        out.reshape(rows.len(), matrix.cols);
+        for (r, row) in rows.iter().enumerate() {
+            store.read_row(spec, &matrix, row.token as usize, &mut bytes)?;
+            self.kernels.dequantise(matrix.quant, &bytes, out.row_mut(r));
+        }
+        Ok(())
+    }
+
+    fn rms_norm(&mut self, x: &CpuTensor, weight: &CpuTensor, eps: f32, out: &mut CpuTensor) {
+        out.reshape(x.rows, x.width);
+        let kernels = self.kernels;
+        CpuBackend::for_rows(&self.pool, out, |r, out| kernels.rms_norm(x.row(r), weight.row(0), eps, out));
+    }
+
+    fn project(
+        &mut self,
+        store: &WeightStore,
+        x: &CpuTensor,
+        targets: &mut [Projection<CpuTensor>],
+    ) -> Result<(), StoreError> {
+        self.matmul.project(self.kernels, &self.pool, store, x, targets)
+    }
+
+    fn rope(&mut self, x: &mut CpuTensor, head_dim: usize, rope: &Rope, angles: &[[f32; 2]]) {
+        let (kernels, pairs) = (self.kernels, rope.dims / 2);
+        CpuBackend::for_rows(&self.pool, x, |r, row| {
+            let angles = &angles[r * pairs..(r + 1) * pairs];
+            row.chunks_exact_mut(head_dim).for_each(|head| kernels.rope(head, angles, rope.layout));
+        });
+    }
+
+    fn append_kv(&mut self, layer: usize, rows: &[Row], k: &CpuTensor, v: &CpuTensor) {
+        for (r, row) in rows.iter().enumerate() {
+            self.kv.store(self.kernels, layer, row.slot, row.position, k.row(r), v.row(r));
+        }
+    }
+
+    fn attend(&mut self, shape: AttendShape, rows: &[Row], q: &CpuTensor, out: &mut CpuTensor) {
+        self.attend.attend(self.kernels, &self.pool, &self.kv, shape, rows, q, out);
+    }
+
+    fn swiglu(&mut self, gate: &mut CpuTensor, up: &CpuTensor) {
+        let kernels = self.kernels;
+        CpuBackend::for_rows(&self.pool, gate, |r, gate| kernels.swiglu(gate, up.row(r)));
+    }
+
+    fn add(&mut self, x: &mut CpuTensor, y: &CpuTensor) {
+        let kernels = self.kernels;
+        CpuBackend::for_rows(&self.pool, x, |r, x| kernels.add(x, y.row(r)));
+    }
+
+    fn select(&mut self, x: &CpuTensor, indices: &[usize], out: &mut CpuTensor) {
+        out.reshape(indices.len(), x.width);
+        for (to, &from) in indices.iter().enumerate() {
+            out.row_mut(to).copy_from_slice(x.row(from));
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A short measurement of how fast this machine multiplies a model's weights with one token.
+
+use std::time::{Duration, Instant};
+
+use model::ModelSpec;
+use store::{StoreError, WeightStore};
+
+use crate::backend::{Backend, Projection};
+
+/// Enough weights that caches do not hold them, few enough to read in a blink.
+const SAMPLE_BYTES: u64 = 64 << 20;
+
+/// The sample is passed over at least for this long and at least this often.
+const MIN_TIME: Duration = Duration::from_millis(150);
+const MIN_PASSES: usize = 3;
+
+/// Bytes of weights a second in the fastest of several passes over the model's first matrices.
+///
+/// Errors: a read failed.
+pub fn weight_bytes_per_second<B: Backend>(
+    backend: &mut B, store: &WeightStore, spec: &ModelSpec,
+) -> Result<f64, StoreError> {
+    let mut sample_bytes = 0;
+    let mut sample = Vec::new();
+    for matrix in spec.pass_order() {
+        if sample_bytes >= SAMPLE_BYTES {
+            break;
+        }
+        sample_bytes += spec.tensor(matrix.tensor).len;
+        let input = (0..matrix.cols).map(|i| (i % 17) as f32 - 8.0).collect();
+        sample.push((matrix, backend.vector(input), backend.tensor()));
+    }
+    let mut pass = || -> Result<Duration, StoreError> {
+        let start = Instant::now();
+        for (weight, x, out) in &mut sample {
+            backend.project(store, x, &mut [Projection { weight: *weight, bias: None, out }])?;
+        }
+        Ok(start.elapsed())
+    };
+    pass()?; // Reads the weights.
+    let (begun, mut best, mut passes) = (Instant::now(), Duration::MAX, 0);
+    while passes < MIN_PASSES || begun.elapsed() < MIN_TIME {
+        best = best.min(pass()?);
+        passes += 1;
+    }
+    Ok(sample_bytes as f64 / best.as_secs_f64())
+}

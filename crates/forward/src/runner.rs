@@ -1,0 +1,156 @@
+//! THE forward pass. Newcomers start here.
+//!
+//! [`Runner::forward`] is the whole of it: look up the tokens' embeddings, let every layer add its attention and its
+//! feed-forward step to them, and turn the rows that want logits into logits. All tensors are `[rows, width]`, one row
+//! for each token of the batch; they live in [`Scratch`] and are reused from pass to pass.
+
+use model::{ModelSpec, Vector};
+use store::{ReadStats, StoreError, WeightStore};
+
+use crate::backend::Projection;
+use crate::kv::Sequences;
+use crate::rope::Frequencies;
+use crate::scratch::Scratch;
+use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits};
+
+/// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
+pub struct Runner<B: Backend> {
+    pub(crate) spec: ModelSpec,
+    pub(crate) store: WeightStore,
+    pub(crate) backend: B,
+    pub(crate) vectors: Vectors<B::Tensor>,
+    pub(crate) scratch: Scratch<B::Tensor>,
+    frequencies: Frequencies,
+    sequences: Sequences,
+    max_rows: usize,
+}
+
+/// The limits that a runner is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunnerOptions {
+    /// Tokens in a sequence's context.
+    pub ctx: usize,
+    /// Sequences in the KV cache at once.
+    pub max_sequences: usize,
+    /// Tokens in a batch.
+    pub max_rows: usize,
+}
+
+/// The small vectors of a model, resident: norms and biases.
+pub(crate) struct Vectors<T> {
+    pub(crate) layers: Vec<LayerVectors<T>>,
+    output_norm: T,
+}
+
+/// The small vectors of a layer; a bias is there where the layer's description has one.
+pub(crate) struct LayerVectors<T> {
+    pub(crate) attention_norm: T,
+    pub(crate) query_bias: Option<T>,
+    pub(crate) key_bias: Option<T>,
+    pub(crate) value_bias: Option<T>,
+    pub(crate) output_bias: Option<T>,
+    pub(crate) feed_forward_norm: T,
+    pub(crate) gate_bias: Option<T>,
+    pub(crate) up_bias: Option<T>,
+    pub(crate) down_bias: Option<T>,
+}
+
+impl<B: Backend> LanguageModel for Runner<B> {
+    fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError> {
+        batch.check(self.spec.n_vocab, self.max_rows)?;
+        let rows = self.sequences.admit(batch)?;
+        self.frequencies.angles(&rows, &mut self.scratch.angles);
+
+        // x [rows, dim], the residual stream, begins as the tokens' embeddings.
+        self.backend.embed(&self.store, &self.spec, &rows, &mut self.scratch.x)?;
+        for layer in 0..self.spec.layers.len() {
+            self.attention(layer, &rows)?; // x += attention(norm(x))
+            self.feed_forward(layer)?; // x += feed_forward(norm(x))
+        }
+        let logits = self.logits(&batch.logit_rows())?;
+
+        self.sequences.commit(batch);
+        Ok(logits)
+    }
+
+    fn kv(&mut self) -> &mut dyn KvOps {
+        &mut self.sequences
+    }
+
+    fn max_rows(&self) -> usize {
+        self.max_rows
+    }
+
+    fn read_stats(&self) -> ReadStats {
+        self.store.stats()
+    }
+}
+
+impl<B: Backend> Runner<B> {
+    /// Prepares a model to run; reads its small vectors and nothing else.
+    ///
+    /// Errors: a read failed.
+    pub fn new(
+        spec: ModelSpec,
+        store: WeightStore,
+        backend: B,
+        options: RunnerOptions,
+    ) -> Result<Runner<B>, ForwardError> {
+        let vectors = Vectors::read(&spec, &store, &backend)?;
+        let factors = spec.rope.factors.map(|v| store.read_vector(&spec, v)).transpose()?;
+        Ok(Runner {
+            vectors,
+            scratch: Scratch::new(&backend),
+            frequencies: Frequencies::new(&spec.rope, factors.as_deref()),
+            sequences: Sequences::new(options.ctx, options.max_sequences),
+            max_rows: options.max_rows,
+            spec,
+            store,
+            backend,
+        })
+    }
+
+    /// The model's description.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Logits `[wanted, n_vocab]` of the rows that want them: the other rows never meet the output head.
+    fn logits(&mut self, wanted: &[usize]) -> Result<Logits, ForwardError> {
+        let n_vocab = self.spec.n_vocab;
+        if wanted.is_empty() {
+            return Ok(Logits::new(Vec::new(), n_vocab));
+        }
+        let s = &mut self.scratch;
+        self.backend.select(&s.x, wanted, &mut s.delta);
+        self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
+        let head = Projection { weight: self.spec.output, bias: None, out: &mut s.logits };
+        self.backend.project(&self.store, &s.normed, &mut [head])?;
+        Ok(Logits::new(self.backend.read(&s.logits), n_vocab))
+    }
+}
+
+impl<T> Vectors<T> {
+    fn read<B: Backend<Tensor = T>>(spec: &ModelSpec, store: &WeightStore, backend: &B) -> Result<Self, StoreError> {
+        let read = |v: Vector| store.read_vector(spec, v).map(|values| backend.vector(values));
+        let bias = |v: Option<Vector>| v.map(read).transpose();
+        let layer = |l: &model::Layer| {
+            let model::FeedForward::Dense(f) = &l.feed_forward;
+            Ok(LayerVectors {
+                attention_norm: read(l.attention_norm)?,
+                query_bias: bias(l.attention.query.bias)?,
+                key_bias: bias(l.attention.key.bias)?,
+                value_bias: bias(l.attention.value.bias)?,
+                output_bias: bias(l.attention.output.bias)?,
+                feed_forward_norm: read(l.feed_forward_norm)?,
+                gate_bias: bias(f.gate.bias)?,
+                up_bias: bias(f.up.bias)?,
+                down_bias: bias(f.down.bias)?,
+            })
+        };
+        Ok(Vectors {
+            layers: spec.layers.iter().map(layer).collect::<Result<_, StoreError>>()?,
+            output_norm: read(spec.output_norm)?,
+        })
+    }
+}

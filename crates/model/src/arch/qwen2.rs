@@ -1,0 +1,9 @@
+//! `qwen2`: Qwen 1.5, 2 and 2.5, dense.
+//!
+//! Query, key and value have biases, and RoPE pairs the two halves of a head.
+
+use kernels::RopeLayout;
+
+use super::{Arch, Bias};
+
+pub(super) const QWEN2: Arch = Arch { name: "qwen2", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Required };

@@ -1,0 +1,34 @@
+//! The one error type of this crate, besides the plan's.
+
+/// Why weights could not be brought into memory.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file could not be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A read failed or came short.
+    #[error("cannot read {len} bytes of tensor {tensor} at offset {offset} of {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// The tensor.
+        tensor: String,
+        /// Where in the file.
+        offset: u64,
+        /// How many bytes.
+        len: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A tensor's rows do not fit this machine's address space.
+    #[error("tensor {tensor} is too large for this machine")]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+    },
+}

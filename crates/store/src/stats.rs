@@ -1,0 +1,31 @@
+//! What the store read, and how long the pass waited for it.
+
+use std::time::Duration;
+
+/// Counts since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadStats {
+    /// Bytes read from the file.
+    pub bytes_read: u64,
+    /// Time during which the pass waited for reads.
+    pub stall: Duration,
+    /// Slabs that were in memory when the pass asked for them.
+    pub hits: u64,
+    /// Slabs that had to be read.
+    pub misses: u64,
+    /// Bytes of slabs that are kept in memory now.
+    pub pinned_bytes: u64,
+}
+
+impl ReadStats {
+    /// What has been added since `earlier`; `pinned_bytes` is what is kept now.
+    pub fn since(&self, earlier: &ReadStats) -> ReadStats {
+        ReadStats {
+            bytes_read: self.bytes_read - earlier.bytes_read,
+            stall: self.stall - earlier.stall,
+            hits: self.hits - earlier.hits,
+            misses: self.misses - earlier.misses,
+            pinned_bytes: self.pinned_bytes,
+        }
+    }
+}
