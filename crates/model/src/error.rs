@@ -36,4 +36,12 @@ pub enum ModelError {
     /// The chat template failed to compile or to render.
     #[error("chat template: {0}")]
     Template(String),
+    /// Any of the above, with the file it is about.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        problem: Box<ModelError>,
+    },
 }

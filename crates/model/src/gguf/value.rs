@@ -1,4 +1,7 @@
 //! Metadata values as the file stores them.
+//!
+//! [`Value`] is one value, [`Array`] a typed array of them, [`StringArray`] the compact form that vocabularies need.
+//! Nothing here converts between types: [`super::Metadata`]'s typed getters do.
 
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +55,12 @@ impl StringArray {
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);
         self.ends.push(u32::try_from(self.bytes.len()).expect("the header limit is below 4 GiB"));
+    }
+
+    /// Gives back memory that no string needs.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     /// The number of strings.

@@ -1,0 +1,54 @@
+//! One row of the tensor table, checked.
+//!
+//! [`TensorInfo`] says what a tensor is and where its bytes lie; reading those bytes is the `store` crate's work.
+
+use kernels::QuantType;
+
+/// A tensor of a GGUF file: its name, type, shape and place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorInfo {
+    /// The name that architectures know it by, such as `blk.0.attn_q.weight`.
+    pub name: String,
+    /// How its weights are stored.
+    pub quant: QuantType,
+    /// Its 1 to 4 dimensions in ggml's order: `shape[0]` is the row length.
+    pub shape: Vec<u64>,
+    /// Where its data starts, in bytes from the start of the file.
+    pub offset: u64,
+    /// The bytes of its data.
+    pub len: u64,
+}
+
+impl TensorInfo {
+    /// The number of rows: the product of all dimensions but the first.
+    pub fn rows(&self) -> usize {
+        self.shape.iter().skip(1).map(|&dim| to_usize(dim)).product()
+    }
+
+    /// The weights of a row: the first dimension.
+    pub fn cols(&self) -> usize {
+        self.shape.first().map_or(1, |&dim| to_usize(dim))
+    }
+}
+
+fn to_usize(dim: u64) -> usize {
+    usize::try_from(dim).expect("the tensor's bytes were counted in usize when it was read")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_all_dimensions_but_the_first() {
+        let tensor = |shape: &[u64]| TensorInfo {
+            name: "t".to_owned(),
+            quant: QuantType::F32,
+            shape: shape.to_vec(),
+            offset: 0,
+            len: 0,
+        };
+        assert_eq!((tensor(&[5]).cols(), tensor(&[5]).rows()), (5, 1));
+        assert_eq!((tensor(&[5, 2, 3, 4]).cols(), tensor(&[5, 2, 3, 4]).rows()), (5, 24));
+    }
+}
