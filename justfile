@@ -1,0 +1,42 @@
+# Commands for daily work; each calls a script that CI and people without `just` can call too.
+set positional-arguments
+
+# Lists the recipes.
+default:
+    @just --list
+
+# Answers a prompt with a small model.
+demo *ARGUMENTS:
+    scripts/demo.sh "$@"
+
+# Format, lints, the repository's own rules, documentation.
+check:
+    scripts/check.sh
+
+# Every test, on the real model too.
+test *ARGUMENTS:
+    scripts/test.sh "$@"
+
+# All that CI does.
+ci:
+    .ci/run
+
+# Looks for inputs that break the header parser.
+fuzz SECONDS="60":
+    scripts/fuzz.sh {{SECONDS}}
+
+# Prefill and decode speed on this machine.
+bench *ARGUMENTS:
+    scripts/bench.sh "$@"
+
+# Tests of the kernels and the forward pass on emulated 64-bit ARM processors.
+aarch64 *ARGUMENTS:
+    scripts/aarch64.sh "$@"
+
+# Type-checks the workspace for macOS.
+check-macos *ARGUMENTS:
+    scripts/check-macos.sh "$@"
+
+# Comparisons with llama.cpp: just compare perplexity models/SmolLM2-135M-Instruct.Q4_1.gguf
+compare *ARGUMENTS:
+    python3 scripts/peers/compare.py "$@"

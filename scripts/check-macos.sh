@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Type-checks the workspace for macOS on Apple Silicon, from any machine. Nothing is linked, so no SDK is needed.
+#
+#   scripts/check-macos.sh [ARGUMENTS OF cargo check]  default: --workspace --all-targets
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. scripts/cross-std.sh
+
+[ $# -gt 0 ] || set -- --workspace --all-targets
+cross_std aarch64-apple-darwin
+cargo check --locked "${CROSS[@]}" "$@"
