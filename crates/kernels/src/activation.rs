@@ -31,7 +31,16 @@ impl<'a> Q8_1Row<'a> {
     pub(crate) fn sum(&self, i: usize) -> i16 {
         i16::from_le_bytes(self.sums[i])
     }
+
+    /// The quants, scales and sums of blocks `first..first + n`.
+    pub(crate) fn blocks(&self, first: usize, n: usize) -> Q8_1Parts<'a> {
+        let range = first..first + n;
+        (&self.quants[range.clone()], &self.scales[range.clone()], &self.sums[range])
+    }
 }
+
+/// Quants, scales and sums of a run of Q8_1 blocks.
+pub(crate) type Q8_1Parts<'a> = (&'a [[u8; 32]], &'a [[u8; 4]], &'a [[u8; 2]]);
 
 /// A Q8_K row by its blocks of 256.
 pub(crate) struct Q8KRow<'a> {
@@ -54,6 +63,11 @@ impl<'a> Q8KRow<'a> {
 
     pub(crate) fn scale(&self, i: usize) -> f32 {
         f32::from_le_bytes(self.scales[i])
+    }
+
+    /// The sums of block `i`, as raw bytes.
+    pub(crate) fn sum_bytes(&self, i: usize) -> &'a [u8; 32] {
+        &self.sums[i]
     }
 
     /// The sums of the sixteen runs of 16 quants of block `i`.

@@ -21,7 +21,7 @@ pub(crate) use add::add;
 pub(crate) use attend::attend;
 pub(crate) use kv::store_kv;
 pub(crate) use matmul::{MatmulArgs, matmul};
-pub(crate) use rms_norm::rms_norm;
+pub(crate) use rms_norm::{rms_norm, rms_scale};
 pub(crate) use rope::rope;
 pub(crate) use softmax::softmax;
 pub(crate) use swiglu::swiglu;
