@@ -4,7 +4,7 @@
 #
 # Where rustup has the target (`rustup target add TARGET`), that is only `--target TARGET`. Otherwise the standard library is
 # built from the sources in Debian's package of the same Rust version, fetched by SHA-256 from the mirror of this system and
-# kept under target/. That needs unstable options of cargo, which RUSTC_BOOTSTRAP unlocks in the workspace's crates too: the
+# kept under target/cross/. That needs unstable options of cargo, which RUSTC_BOOTSTRAP unlocks in the workspace's crates too: the
 # plain build on the host stays the judge of what is stable.
 
 readonly STD_VERSION=1.95.0
@@ -59,7 +59,9 @@ cross_std() {
     "rustc $STD_VERSION "*) ;;
     *) cross_fail "only Rust $STD_VERSION's sources are known here: run 'rustup target add $target'" ;;
   esac
-  folder=${CARGO_TARGET_DIR:-$PWD/target}/std-$STD_VERSION
+  # A target folder of its own: RUSTC_BOOTSTRAP would make the host's builds there out of date, and back again.
+  export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/cross
+  folder=$CARGO_TARGET_DIR/std-$STD_VERSION
   cross_sources "$folder" "$target"
   export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT=$folder/library
   CROSS+=("-Zbuild-std=std,panic_abort,proc_macro,test")

@@ -128,7 +128,7 @@ def log_softmax(logits):
 
 def windows(peer, text, n_ctx):
     """The windows that llama-perplexity scores: whole ones only, their first token replaced by BOS if the model adds it."""
-    tokens = peer.tokenize(text)
+    tokens = peer.tokenize(text, parse_special=False)
     whole = [tokens[i : i + n_ctx] for i in range(0, len(tokens) - n_ctx + 1, n_ctx)]
     if peer.add_bos():
         whole = [[peer.bos()] + window[1:] for window in whole]
