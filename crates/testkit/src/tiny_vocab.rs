@@ -22,7 +22,7 @@ pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + messa
 /// The pairs that byte-level BPE merges, first the most urgent; `Ġ` is the space.
 const MERGES: [&str; 16] = [
     "Ġ t", "h e", "Ġt he", "i n", "e r", "a n", "Ġ a", "o n", "r e", "n d", "Ġa nd", "o u", "in g", "l l", "e ll",
-    "h ell",
+    "he ll",
 ];
 
 /// The pieces of the SentencePiece vocabulary besides bytes and letters, first the most urgent; `▁` is the space.

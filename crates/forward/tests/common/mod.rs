@@ -1,0 +1,62 @@
+//! What the stories about logits share: a runner on a tiny model, and ways to feed it.
+
+use forward::{Batch, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, Runner, RunnerOptions, SeqId};
+use kernels::Kernels;
+use model::ModelSpec;
+use model::gguf::Gguf;
+use store::WeightStore;
+use testkit::{TinyModel, temp_model};
+
+/// A prompt longer than any batch whose bits are promised, with a token that comes three times in a row.
+pub(crate) const PROMPT: [u32; 20] = [5, 17, 256, 80, 81, 82, 3, 294, 120, 44, 9, 200, 201, 7, 7, 7, 250, 33, 91, 64];
+
+/// The sequence of the stories that need only one.
+pub(crate) const SEQ: SeqId = SeqId(1);
+
+/// How a model is run.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) threads: usize,
+    pub(crate) kv_type: KvType,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { kernels: Kernels::detect(), threads: 2, kv_type: KvType::F32 }
+    }
+}
+
+/// The kernel tiers that this machine can run.
+pub(crate) fn tiers() -> impl Iterator<Item = &'static Kernels> {
+    Kernels::available().iter().copied()
+}
+
+/// Writes the model to a file and opens it as the program does.
+pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
+    let (ctx, max_sequences, max_rows) = (128, 3, 128);
+    let path = temp_model(&model.gguf_bytes());
+    let spec = ModelSpec::from_gguf(&Gguf::open(&path).unwrap()).unwrap();
+    let store = WeightStore::open(&path, &spec).unwrap();
+    let Setup { kernels, threads, kv_type } = setup;
+    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences });
+    Runner::new(spec, store, backend, RunnerOptions { ctx, max_sequences, max_rows }).unwrap()
+}
+
+/// Feeds `tokens` to [`SEQ`] in segments of these lengths; the logits after each token.
+pub(crate) fn run(runner: &mut Runner<CpuBackend>, tokens: &[u32], lens: &[usize]) -> Vec<Vec<f32>> {
+    assert_eq!(lens.iter().sum::<usize>(), tokens.len(), "the pieces make up the prompt");
+    let mut start = 0;
+    let mut all = Vec::new();
+    for len in lens {
+        let batch = Batch::one(SEQ, start, tokens[start..start + len].to_vec(), LogitRows::All);
+        all.extend(rows(&runner.forward(&batch).unwrap()));
+        start += len;
+    }
+    all
+}
+
+/// The rows of a batch's logits.
+pub(crate) fn rows(logits: &Logits) -> Vec<Vec<f32>> {
+    (0..logits.n_rows()).map(|i| logits.row(i).to_vec()).collect()
+}

@@ -1,0 +1,127 @@
+//! A logit's bits depend on the model and the tokens before it, and on nothing else.
+//!
+//! Speculation and batching are lossless because of this, and no bug report can blame them. So, bit for bit: a row is
+//! the same alone and among up to 16 rows, whether they belong to its own sequence or to a neighbour; on one thread and
+//! on three, for long batches as well; after tokens were taken back; and whichever other rows ask for logits. Each
+//! holds on every kernel tier, for a float type, a type with blocks of 32 and one with super-blocks.
+
+mod common;
+
+use common::{PROMPT, SEQ, Setup, open, rows, run, tiers};
+use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId};
+use testkit::{TinyModel, TinySpec};
+
+/// Models, and how their keys and values are kept.
+const MODELS: [(&str, KvType); 4] = [
+    ("llama", KvType::F32),
+    ("qwen2 type=Q4_0 type.ffn_down=Q8_0", KvType::F16),
+    ("llama type=Q5_1 type.attn_k=BF16", KvType::F32),
+    ("qwen2 dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K", KvType::F16),
+];
+
+const NEIGHBOUR: SeqId = SeqId(2);
+
+/// Runs a story for every model and tier.
+fn for_all(story: impl Fn(&str, &TinyModel, Setup)) {
+    for (line, kv_type) in MODELS {
+        let model = TinySpec::from_line(line).build();
+        for kernels in tiers() {
+            let case = format!("{line}, {}, {kv_type:?}", kernels.name());
+            story(&case, &model, Setup { kernels, kv_type, ..Setup::default() });
+        }
+    }
+}
+
+fn segment(seq: SeqId, start: usize, tokens: &[u32], logits: LogitRows) -> Segment {
+    Segment { seq, start, tokens: tokens.to_vec(), logits }
+}
+
+#[test]
+fn a_prompt_in_pieces_of_up_to_16() {
+    for_all(|case, model, setup| {
+        let alone = run(&mut open(model, setup), &PROMPT[..16], &[1; 16]);
+        for lens in [&[16][..], &[15, 1], &[1, 15], &[8, 8], &[3, 5, 2, 6], &[4, 4, 4, 4], &[7, 9], &[11, 5], &[13, 3]]
+        {
+            let pieces = run(&mut open(model, setup), &PROMPT[..16], lens);
+            assert!(pieces == alone, "{case}: pieces {lens:?} differ from single tokens");
+        }
+    });
+}
+
+#[test]
+fn a_row_among_rows_of_a_neighbour() {
+    for_all(|case, model, setup| {
+        let alone = run(&mut open(model, setup), &PROMPT[..6], &[5, 1]).pop().unwrap();
+        for n_rows in 2..=16 {
+            let mut runner = open(model, setup);
+            run(&mut runner, &PROMPT[..5], &[5]);
+            let neighbour = segment(NEIGHBOUR, 0, &PROMPT[4..4 + n_rows - 1], LogitRows::None);
+            let own = segment(SEQ, 5, &PROMPT[5..6], LogitRows::Last);
+            // Behind its neighbour in even batches, before it in odd ones.
+            let segments = if n_rows % 2 == 0 { vec![neighbour, own] } else { vec![own, neighbour] };
+            let found = rows(&runner.forward(&Batch { segments }).unwrap());
+            assert!(found == [alone.clone()], "{case}: {n_rows} rows");
+        }
+    });
+}
+
+#[test]
+fn two_sequences_in_one_batch() {
+    for_all(|case, model, setup| {
+        let first = run(&mut open(model, setup), &PROMPT[..9], &[6, 3]);
+        let second = run(&mut open(model, setup), &PROMPT[9..16], &[2, 5]);
+        let mut runner = open(model, setup);
+        let mut both = |[a, b]: [std::ops::Range<usize>; 2]| {
+            let segments = vec![
+                segment(SEQ, a.start, &PROMPT[..9][a], LogitRows::All),
+                segment(NEIGHBOUR, b.start, &PROMPT[9..16][b], LogitRows::All),
+            ];
+            rows(&runner.forward(&Batch { segments }).unwrap())
+        };
+        let start = both([0..6, 0..2]);
+        let rest = both([6..9, 2..7]);
+        assert!(start == [&first[..6], &second[..2]].concat(), "{case}: the first batch");
+        assert!(rest == [&first[6..], &second[2..]].concat(), "{case}: the second batch");
+    });
+}
+
+#[test]
+fn one_thread_or_three() {
+    for_all(|case, model, setup| {
+        // Also for a batch longer than 16 rows.
+        for lens in [&[20][..], &[1; 20]] {
+            let one = run(&mut open(model, Setup { threads: 1, ..setup }), &PROMPT, lens);
+            for threads in [2, 3] {
+                let many = run(&mut open(model, Setup { threads, ..setup }), &PROMPT, lens);
+                assert!(many == one, "{case}: {threads} threads, {} segments", lens.len());
+            }
+        }
+    });
+}
+
+#[test]
+fn tokens_that_were_taken_back_leave_nothing_behind() {
+    for_all(|case, model, setup| {
+        let straight = run(&mut open(model, setup), &PROMPT[..12], &[8, 4]);
+        let mut runner = open(model, setup);
+        run(&mut runner, &PROMPT[..8], &[8]);
+        runner.forward(&Batch::one(SEQ, 8, vec![99, 98, 97, 96, 95], LogitRows::None)).unwrap();
+        runner.kv().truncate(SEQ, 8);
+        let again = runner.forward(&Batch::one(SEQ, 8, PROMPT[8..12].to_vec(), LogitRows::All)).unwrap();
+        assert!(rows(&again) == straight[8..], "{case}: other logits after a truncation");
+        runner.kv().remove(SEQ);
+        assert!(run(&mut runner, &PROMPT[..12], &[8, 4]) == straight, "{case}: other logits after a removal");
+    });
+}
+
+#[test]
+fn whichever_rows_ask_for_logits() {
+    for_all(|case, model, setup| {
+        let all = run(&mut open(model, setup), &PROMPT[..10], &[10]);
+        for (wanted, from) in [(LogitRows::Last, 9), (LogitRows::From(4), 4), (LogitRows::None, 10)] {
+            let batch = Batch::one(SEQ, 0, PROMPT[..10].to_vec(), wanted);
+            let found = rows(&open(model, setup).forward(&batch).unwrap());
+            assert!(found == all[from..], "{case}: {wanted:?}");
+        }
+    });
+}
