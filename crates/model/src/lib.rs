@@ -6,11 +6,13 @@
 //! Deliberately absent: reading tensor bytes (the `store` crate does) and arithmetic (the `kernels` and `forward` crates).
 
 mod arch;
+mod chat_template;
 mod error;
 pub mod gguf;
 mod spec;
 mod tokenizer;
 
+pub use chat_template::{ChatTemplate, RenderOptions};
 pub use error::ModelError;
 pub use spec::{Attention, Dense, FeedForward, Layer, Linear, Matrix, ModelSpec, Rope, TensorId, Vector};
 pub use tokenizer::{EncodeOptions, SpecialTokens, TextDecoder, TokenId, Tokenizer};
