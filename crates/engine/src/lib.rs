@@ -1,1 +1,23 @@
-//! engine
+//! Sequences and time: from a prompt to a text.
+//!
+//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; [`generate`] continues a
+//! prompt, telling an observer [`Event`]s as they happen, and [`score`] measures how well a text is predicted. The
+//! [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
+//!
+//! Deliberately absent: tensors, flags, HTTP.
+
+mod error;
+mod generate;
+mod load;
+mod perplexity;
+mod request;
+mod sampler;
+mod stop;
+
+pub use error::EngineError;
+pub use generate::generate;
+pub use load::{EngineOptions, LoadedModel, ModelFile, load_tokenizer};
+pub use perplexity::{Score, ScoreRequest, score};
+pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
+pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};
+pub use stop::{StopMatcher, StopOutcome};

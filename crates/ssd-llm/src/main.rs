@@ -1,1 +1,60 @@
-fn main() {}
+//! The `ssd-llm` program: flags in, commands out.
+//!
+//! Text goes to standard output; progress, statistics, warnings and errors go to standard error. The exit status is 0
+//! when done, 1 when something failed and 2 when it was used wrongly.
+
+mod cmd;
+mod flags;
+mod interrupt;
+mod output;
+mod progress;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use flags::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    let result = match cli.command {
+        Command::Run(args) => cmd::run::run(&args),
+        Command::Info(args) => cmd::info::run(&args),
+        Command::Plan(args) => cmd::plan::run(&args),
+        Command::Perplexity(args) => cmd::perplexity::run(&args),
+        Command::Tokenize(args) => cmd::tokenize::run(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.is::<cmd::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+/// Prints help where it was asked for; says what is wrong with the flags in one line otherwise.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing can be done about a closed output here.
+        let _ = error.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
+    let message = lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+    eprintln!("{message} (see `ssd-llm help`)");
+    ExitCode::from(2)
+}

@@ -1,0 +1,59 @@
+//! The one error type of this crate, besides the sampling options' own.
+
+use forward::ForwardError;
+use model::ModelError;
+use store::{PlanError, StoreError};
+
+use crate::SamplingError;
+
+/// Why a model did not load or a request did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The file is not a model that runs here.
+    #[error("{path}: {source}")]
+    Model {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        source: ModelError,
+    },
+    /// A pass failed.
+    #[error(transparent)]
+    Forward(#[from] ForwardError),
+    /// Weights could not be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The budget is too small.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A sampling option is out of its range, or no token could be chosen.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// A prompt has no tokens.
+    #[error("the prompt is empty: give some text")]
+    EmptyPrompt,
+    /// A prompt leaves no room for an answer.
+    #[error("the prompt has {prompt} tokens, but the context holds {ctx}: use --ctx {} or more, or a shorter prompt", .prompt + 1)]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens of the context.
+        ctx: usize,
+    },
+    /// More context than the model was made for.
+    #[error("--ctx {ctx} is more than the {trained} tokens that the model was made for; use --ctx {trained} or less")]
+    ContextTooLong {
+        /// What was asked for.
+        ctx: usize,
+        /// What the model knows.
+        trained: usize,
+    },
+    /// The text is too short to score a single window.
+    #[error("the text has {tokens} tokens, but scoring needs at least one window of {window}: use a longer text or a smaller --ctx")]
+    TextTooShort {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a window.
+        window: usize,
+    },
+}

@@ -1,0 +1,168 @@
+//! From a path to a model that is ready to answer.
+
+use std::path::{Path, PathBuf};
+
+use forward::{CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, activation_bytes, auto_threads, weight_bytes_per_second};
+use kernels::Kernels;
+use model::gguf::Gguf;
+use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
+use store::{Budget, ResidencyPlan, SlabTable, WeightStore, available_memory, plan};
+
+use crate::EngineError;
+
+/// Context that is kept when none is asked for; a model made for less gets its own.
+const DEFAULT_CONTEXT: usize = 4096;
+
+/// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
+/// activations grow with every row.
+const MAX_ROWS: usize = 512;
+
+/// Logits that a pass may be asked for: half a window of [`MAX_ROWS`] when a text is scored.
+const MAX_LOGIT_ROWS: usize = MAX_ROWS / 2;
+
+/// The program itself, its threads' stacks and small buffers; measured at 9 MiB on x86-64.
+const PROGRAM_BYTES: u64 = 16 << 20;
+
+/// Of the memory that is available now, this share is left to others.
+const DEFAULT_MARGIN: u64 = 8;
+
+/// How a model is loaded.
+#[derive(Clone, Copy)]
+pub struct EngineOptions {
+    /// All memory that the program may use, in bytes; `None` takes what is available now, less a margin.
+    pub memory_budget: Option<u64>,
+    /// Tokens of context; `None` is the model's, but at most 4096.
+    pub ctx: Option<usize>,
+    /// Threads; 0 takes as many as the machine runs at once.
+    pub threads: usize,
+    /// How keys and values are stored.
+    pub kv_type: KvType,
+    /// The arithmetic to use.
+    pub kernels: &'static Kernels,
+}
+
+/// A model's file, understood but not loaded: what `info` and `plan` show.
+pub struct ModelFile {
+    /// The header.
+    pub gguf: Gguf,
+    /// The network.
+    pub spec: ModelSpec,
+    path: PathBuf,
+}
+
+/// A model that is ready to answer.
+pub struct LoadedModel {
+    /// Computes the passes.
+    pub model: Box<dyn LanguageModel>,
+    /// Turns text into tokens and back.
+    pub tokenizer: Tokenizer,
+    /// What is in memory.
+    pub plan: ResidencyPlan,
+    template: Option<String>,
+    path: PathBuf,
+}
+
+impl ModelFile {
+    /// Reads a file's header and describes its network.
+    ///
+    /// Errors: the file cannot be read, is damaged, or is not a model that runs here.
+    pub fn open(path: &Path) -> Result<ModelFile, EngineError> {
+        let gguf = Gguf::open(path).map_err(in_file(path))?;
+        let spec = ModelSpec::from_gguf(&gguf).map_err(in_file(path))?;
+        Ok(ModelFile { gguf, spec, path: path.to_owned() })
+    }
+
+
+    /// Tokens of context that the options ask for.
+    ///
+    /// Errors: more than the model was made for.
+    pub fn context(&self, options: &EngineOptions) -> Result<usize, EngineError> {
+        let trained = self.spec.context_length;
+        match options.ctx {
+            Some(ctx) if ctx > trained => Err(EngineError::ContextTooLong { ctx, trained }),
+            Some(ctx) => Ok(ctx),
+            None => Ok(trained.min(DEFAULT_CONTEXT)),
+        }
+    }
+
+    /// Decides what would be in memory, without reading a weight.
+    ///
+    /// Errors: the budget is too small, or the context too long for the model.
+    pub fn plan(&self, options: &EngineOptions) -> Result<ResidencyPlan, EngineError> {
+        let ctx = self.context(options)?;
+        let activations = activation_bytes(&self.spec, MAX_ROWS.min(ctx), MAX_LOGIT_ROWS.min(ctx));
+        let budget = Budget {
+            limit_bytes: options.memory_budget.unwrap_or_else(default_budget),
+            kv_bytes: CpuBackend::kv_bytes(&self.spec, options.kv_type, ctx, 1),
+            // The header's metadata is in memory twice: as it was read, and as the tokenizer's tables.
+            fixed_bytes: activations + PROGRAM_BYTES + 2 * self.gguf.data_offset(),
+        };
+        Ok(plan(&SlabTable::new(&self.spec)?, budget)?)
+    }
+
+    /// Tokens a second that a short measurement on this machine promises: all weights at the rate of the first ones.
+    ///
+    /// Errors: as for [`ModelFile::plan`], or a read fails.
+    pub fn predict(&self, options: &EngineOptions) -> Result<f64, EngineError> {
+        let plan = self.plan(options)?;
+        let store = WeightStore::open(&self.path, &self.spec)?;
+        // A context of one token: the measurement attends to nothing.
+        let mut backend = CpuBackend::new(&self.spec, options.cpu(1));
+        let rate = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
+        Ok(rate / plan.weights_bytes as f64)
+    }
+
+    /// Makes the model ready to answer; its weights are read by the first pass.
+    ///
+    /// Errors: as for [`ModelFile::plan`], or the tokenizer is damaged or of an unknown kind, or a read fails.
+    pub fn load(self, options: &EngineOptions) -> Result<LoadedModel, EngineError> {
+        let ctx = self.context(options)?;
+        let plan = self.plan(options)?;
+        let metadata = self.gguf.metadata();
+        let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
+        let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
+        let store = WeightStore::open(&self.path, &self.spec)?;
+        let backend = CpuBackend::new(&self.spec, options.cpu(ctx));
+        let limits = RunnerOptions { ctx, max_sequences: 1, max_rows: MAX_ROWS.min(ctx) };
+        let runner = Runner::new(self.spec, store, backend, limits)?;
+        Ok(LoadedModel { model: Box::new(runner), tokenizer, plan, template, path: self.path })
+    }
+}
+
+impl LoadedModel {
+    /// The model's chat template, if it has one.
+    ///
+    /// Errors: it does not compile.
+    pub fn chat_template(&self) -> Result<Option<ChatTemplate>, EngineError> {
+        let Some(source) = &self.template else { return Ok(None) };
+        let text = |id: Option<TokenId>| id.map_or_else(String::new, |id| self.tokenizer.token_text(id).into_owned());
+        let template = ChatTemplate::new(source, &text(self.tokenizer.bos()), &text(self.tokenizer.eos()));
+        template.map(Some).map_err(in_file(&self.path))
+    }
+}
+
+/// Reads the tokenizer of a file alone, which need not hold a model.
+///
+/// Errors: the file cannot be read or is damaged, or its tokenizer is of an unknown kind.
+pub fn load_tokenizer(path: &Path) -> Result<Tokenizer, EngineError> {
+    let gguf = Gguf::open(path).map_err(in_file(path))?;
+    Tokenizer::from_metadata(gguf.metadata()).map_err(in_file(path))
+}
+
+fn in_file(path: &Path) -> impl Fn(ModelError) -> EngineError + use<> {
+    let path = path.display().to_string();
+    move |source| EngineError::Model { path: path.clone(), source }
+}
+
+impl EngineOptions {
+    fn cpu(&self, ctx: usize) -> CpuOptions {
+        let threads = if self.threads == 0 { auto_threads() } else { self.threads };
+        CpuOptions { kernels: self.kernels, threads, kv_type: self.kv_type, ctx, max_sequences: 1 }
+    }
+}
+
+/// What is available now, less a margin for others.
+fn default_budget() -> u64 {
+    let available = available_memory();
+    available - available / DEFAULT_MARGIN
+}

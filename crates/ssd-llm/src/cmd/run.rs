@@ -1,0 +1,146 @@
+//! `run`: one prompt, one answer.
+
+use std::io::{IsTerminal, Read};
+use std::ops::ControlFlow;
+
+use anyhow::Context;
+use engine::{Event, GenerateRequest, Generation, ModelFile, generate};
+use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
+use serde_json::{Value, json};
+
+use crate::cmd::Usage;
+use crate::flags::RunArgs;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+/// Answers the prompt of the flags or of standard input.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
+    let sampling = args.sampling.options();
+    sampling.validate().map_err(|e| Usage(e.to_string()))?;
+    let text = prompt_text(args)?;
+    let file = ModelFile::open(&args.model)?;
+    let mut loaded = file.load(&args.engine.options())?;
+    let template = if args.raw { None } else { loaded.chat_template()? };
+    let request = GenerateRequest {
+        prompt: prompt_tokens(args, &text, template.as_ref(), &loaded.tokenizer)?,
+        max_tokens: args.max_tokens,
+        sampling,
+        stop: args.sampling.stop.clone(),
+        logprobs: args.logprobs,
+    };
+    interrupt::listen()?;
+    let mut screen = Screen::new(args.json);
+    let result = generate(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut |event| screen.show(event));
+    screen.progress.clear();
+    let generation = result?;
+    screen.finish(&generation)?;
+    if args.json {
+        output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
+    }
+    eprintln!("{}", output::statistics(&generation, &loaded.plan));
+    Ok(())
+}
+
+fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
+    let text = match &args.prompt {
+        Some(text) => text.clone(),
+        None if std::io::stdin().is_terminal() => {
+            return Err(Usage("there is no prompt: give one with -p TEXT or on standard input".to_owned()).into());
+        }
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
+            // The line end that `echo` adds is not part of what its user wrote.
+            text.strip_suffix('\n').map(str::to_owned).unwrap_or(text)
+        }
+    };
+    if text.is_empty() {
+        return Err(Usage("the prompt is empty: give some text with -p TEXT or on standard input".to_owned()).into());
+    }
+    Ok(text)
+}
+
+/// The prompt's tokens: the chat template's rendering of it, or the text itself where there is no template.
+fn prompt_tokens(
+    args: &RunArgs,
+    text: &str,
+    template: Option<&ChatTemplate>,
+    tokenizer: &Tokenizer,
+) -> anyhow::Result<Vec<u32>> {
+    let Some(template) = template else {
+        if args.system.is_some() {
+            return Err(Usage("--system needs a model with a chat template, and this one has none".to_owned()).into());
+        }
+        return Ok(tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: true }));
+    };
+    let mut messages: Vec<Value> = Vec::new();
+    messages.extend(args.system.as_ref().map(|system| json!({ "role": "system", "content": system })));
+    messages.push(json!({ "role": "user", "content": text }));
+    let rendered = template.render(&RenderOptions::new(&messages))?;
+    // Most templates write the first token themselves; it must not be there twice.
+    let has_bos =
+        tokenizer.bos().is_some_and(|bos| rendered.as_bytes().starts_with(tokenizer.token_text(bos).as_bytes()));
+    Ok(tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true }))
+}
+
+/// Standard output as text comes, and the progress line where it does not get in the text's way.
+struct Screen {
+    json: bool,
+    progress: Progress,
+    /// Text and progress would share a terminal, so the line goes when the text comes.
+    shared: bool,
+    ends_with_newline: bool,
+    error: Option<anyhow::Error>,
+}
+
+impl Screen {
+    fn new(json: bool) -> Screen {
+        let shared = !json && std::io::stdout().is_terminal();
+        Screen { json, progress: Progress::new(), shared, ends_with_newline: true, error: None }
+    }
+
+    fn show(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Prefill { done, total } => self.progress.prefill(done, total),
+            Event::Token { text, .. } => {
+                if self.shared {
+                    self.progress.clear();
+                } else {
+                    self.progress.token();
+                }
+                return self.text(text);
+            }
+            Event::Rest { text } => return self.text(text),
+        }
+        stop_if(interrupt::asked())
+    }
+
+    fn text(&mut self, text: &str) -> ControlFlow<()> {
+        if self.json || text.is_empty() {
+            return stop_if(interrupt::asked());
+        }
+        self.ends_with_newline = text.ends_with('\n');
+        match output::print(text) {
+            Ok(open) => stop_if(!open || interrupt::asked()),
+            Err(error) => {
+                self.error = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Ends the last line, so that neither a shell's prompt nor the statistics stick to it.
+    fn finish(self, generation: &Generation) -> anyhow::Result<()> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if !self.json && !(self.ends_with_newline && !generation.text.is_empty()) {
+            output::print("\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn stop_if(stop: bool) -> ControlFlow<()> {
+    if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}

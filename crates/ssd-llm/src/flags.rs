@@ -1,0 +1,232 @@
+//! The command line. Its names are a contract: scripts and other programs use them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use engine::{EngineOptions, SamplingOptions};
+use forward::KvType;
+use kernels::Kernels;
+
+use crate::size;
+
+/// Runs large language models that are bigger than the machine's memory.
+#[derive(Parser)]
+#[command(name = "ssd-llm", version, about, max_term_width = 110, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Answer a prompt, or continue it with --raw
+    Run(RunArgs),
+    /// Show what is in a model file, without reading its weights
+    Info(InfoArgs),
+    /// Show what a model needs of memory and how fast it would be
+    Plan(PlanArgs),
+    /// Measure how well a model predicts a text
+    Perplexity(PerplexityArgs),
+    /// Turn text into token ids
+    Tokenize(TokenizeArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Prompt; read from standard input if not given
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Most tokens to generate; without it, until the model ends or the context is full
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) max_tokens: Option<usize>,
+    /// Continue the prompt as it is, without the model's chat template
+    #[arg(long, conflicts_with = "system")]
+    pub(crate) raw: bool,
+    /// System message for the chat template
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Print one JSON object instead of the text
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// With --json, report each token's log-probability and the N best alternatives
+    #[arg(long, value_name = "N", requires = "json")]
+    pub(crate) logprobs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingFlags,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct InfoArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct PerplexityArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Text file (UTF-8)
+    pub(crate) file: PathBuf,
+    /// Print one JSON object instead of a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// With --json, report each scored token's log-probability and the N best alternatives
+    #[arg(long, value_name = "N", requires = "json")]
+    pub(crate) logprobs: Option<usize>,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct TokenizeArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Text
+    pub(crate) text: String,
+    /// Print one JSON object instead of a line a token
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Add the tokens that the model expects at the beginning and end
+    #[arg(long)]
+    pub(crate) add_special: bool,
+    /// Treat the names of special tokens in the text as ordinary text
+    #[arg(long)]
+    pub(crate) no_parse_special: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingFlags {
+    /// Randomness; 0 always takes the most probable token [default: 0.8]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    temperature: Option<f32>,
+    /// Choose among the K most probable tokens; 0 is off [default: 40]
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Choose among the most probable tokens that together have this probability; 1 is off [default: 0.9]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    top_p: Option<f32>,
+    /// Drop tokens less probable than this share of the best one's probability; 0 is off [default: 0]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    min_p: Option<f32>,
+    /// Divide the logits of recent tokens by this; 1 is off [default: 1]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    repeat_penalty: Option<f32>,
+    /// Take this from a recent token's logit for every time it occurred [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    frequency_penalty: Option<f32>,
+    /// Take this from a recent token's logit if it occurred [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    presence_penalty: Option<f32>,
+    /// Makes the choice repeatable [default: random]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// End the text before this; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    pub(crate) stop: Vec<String>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Engine")]
+pub(crate) struct EngineFlags {
+    /// Memory that the program may use, such as 8G or 1.5G; by default what is available, less an eighth
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory_budget: Option<u64>,
+    /// Tokens of context; by default the model's, but at most 4096 (perplexity: tokens of a window, 512)
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) ctx: Option<usize>,
+    /// Threads; 0 takes as many as the machine runs at once
+    #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads)]
+    threads: usize,
+    /// How keys and values are stored
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
+    kv_type: KvType,
+    /// Instruction set of the arithmetic
+    #[arg(long, value_name = "SET", default_value = "auto", value_parser = kernels)]
+    kernels: &'static Kernels,
+}
+
+/// More threads than this help no machine that we know of.
+const MAX_THREADS: usize = 512;
+
+impl EngineFlags {
+    pub(crate) fn options(&self) -> EngineOptions {
+        EngineOptions {
+            memory_budget: self.memory_budget,
+            ctx: self.ctx,
+            threads: self.threads,
+            kv_type: self.kv_type,
+            kernels: self.kernels,
+        }
+    }
+}
+
+impl SamplingFlags {
+    pub(crate) fn options(&self) -> SamplingOptions {
+        let default = SamplingOptions::default();
+        SamplingOptions {
+            temperature: self.temperature.unwrap_or(default.temperature),
+            top_k: self.top_k.unwrap_or(default.top_k),
+            top_p: self.top_p.unwrap_or(default.top_p),
+            min_p: self.min_p.unwrap_or(default.min_p),
+            repeat_penalty: self.repeat_penalty.unwrap_or(default.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(default.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(default.presence_penalty),
+            seed: self.seed,
+            ..default
+        }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("must be a whole number, at least 1".to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let n = text.parse::<usize>().ok().filter(|n| *n <= MAX_THREADS);
+    n.ok_or_else(|| format!("must be a whole number, at most {MAX_THREADS}"))
+}
+
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn kv_type(text: &str) -> Result<KvType, String> {
+    match text {
+        "f16" => Ok(KvType::F16),
+        "f32" => Ok(KvType::F32),
+        _ => Err("must be f16 or f32".to_owned()),
+    }
+}
+
+fn kernels(text: &str) -> Result<&'static Kernels, String> {
+    if text == "auto" {
+        return Ok(Kernels::detect());
+    }
+    Kernels::by_name(text).ok_or_else(|| match Kernels::all_names().contains(&text) {
+        true => "is not something this processor can run; use auto".to_owned(),
+        false => format!("must be auto, {}", Kernels::all_names().join(", ")),
+    })
+}

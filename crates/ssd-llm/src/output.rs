@@ -1,0 +1,127 @@
+//! What the commands print: JSON objects whose names are a contract, and the closing statistics.
+
+use std::io::{ErrorKind, Write};
+
+use engine::{Generation, StepLogprobs, TokenLogprob};
+use serde_json::{Value, json};
+use store::{ReadStats, ResidencyPlan, peak_memory};
+
+use crate::size;
+
+/// Writes to standard output; a reader that has gone away is no error, but the answer is then `false`.
+pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(anyhow::Error::new(e).context("cannot write to standard output")),
+    }
+}
+
+/// The object of `run --json`.
+pub(crate) fn run_json(generation: &Generation, plan: &ResidencyPlan) -> Value {
+    let timings = &generation.timings;
+    let mut object = json!({
+        "text": generation.text,
+        "tokens": generation.tokens,
+        "prompt_tokens": generation.prompt_tokens,
+        "finish_reason": generation.finish_reason.name(),
+        "timings": {
+            "prefill_ms": millis(timings.prefill),
+            "decode_ms": millis(timings.decode),
+            "tokens_per_second": timings.tokens_per_second(),
+        },
+        "io": io_json(generation),
+        "memory": {
+            "budget_bytes": plan.budget.limit_bytes,
+            "pinned_bytes": generation.decode_reads.pinned_bytes,
+            "peak_bytes": peak_memory(),
+        },
+    });
+    if !generation.logprobs.is_empty() {
+        object["logprobs"] = generation.logprobs.iter().map(step_json).collect();
+    }
+    object
+}
+
+/// A token's log-probability and its rivals.
+pub(crate) fn step_json(step: &StepLogprobs) -> Value {
+    let one = |t: &TokenLogprob| json!({ "id": t.id, "logprob": t.logprob });
+    let mut object = one(&step.chosen);
+    object["top"] = step.top.iter().map(one).collect();
+    object
+}
+
+/// The closing lines of a run.
+pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> String {
+    let timings = &generation.timings;
+    let io = Io::of(generation);
+    let prefill = timings.prefill.as_secs_f64();
+    let prompt_rate = generation.prompt_tokens as f64 / prefill.max(1e-9);
+    format!(
+        "prompt {} tokens in {prefill:.2} s ({prompt_rate:.1} tokens/s), answer {} tokens in {:.2} s ({:.1} tokens/s), {}\n\
+         read {} in {:.2} s waiting ({}/s), {} a token; compute {:.2} s; {:.0}% of the limit\n\
+         memory: {} of weights kept ({:.0}%), peak {}, budget {}",
+        generation.prompt_tokens,
+        generation.tokens.len(),
+        timings.decode.as_secs_f64(),
+        timings.tokens_per_second(),
+        generation.finish_reason.name(),
+        size::show(io.bytes_read),
+        io.stall_s,
+        size::show(io.bytes_per_second as u64),
+        size::show(io.bytes_per_token as u64),
+        io.compute_s,
+        io.percent_of_limit,
+        size::show(generation.decode_reads.pinned_bytes),
+        100.0 * generation.decode_reads.pinned_bytes as f64 / plan.weights_bytes.max(1) as f64,
+        size::show(peak_memory()),
+        size::show(plan.budget.limit_bytes),
+    )
+}
+
+/// Where a generation's time and bytes went.
+struct Io {
+    bytes_read: u64,
+    bytes_per_token: f64,
+    bytes_per_second: f64,
+    stall_s: f64,
+    compute_s: f64,
+    percent_of_limit: f64,
+}
+
+impl Io {
+    fn of(generation: &Generation) -> Io {
+        let ReadStats { bytes_read: prefill_bytes, stall: prefill_stall, .. } = generation.prefill_reads;
+        let decode = generation.decode_reads;
+        let bytes_read = prefill_bytes + decode.bytes_read;
+        let stall_s = (prefill_stall + decode.stall).as_secs_f64();
+        let total_s = (generation.timings.prefill + generation.timings.decode).as_secs_f64();
+        let decode_s = generation.timings.decode.as_secs_f64();
+        Io {
+            bytes_read,
+            bytes_per_token: decode.bytes_read as f64 / (generation.timings.decode_passes.max(1)) as f64,
+            bytes_per_second: if stall_s > 0.0 { bytes_read as f64 / stall_s } else { 0.0 },
+            stall_s,
+            compute_s: (total_s - stall_s).max(0.0),
+            // Nothing is streamed, so the limit is compute alone: what is not waiting is at the limit.
+            percent_of_limit: 100.0 * (1.0 - decode.stall.as_secs_f64() / decode_s.max(1e-9)).max(0.0),
+        }
+    }
+}
+
+fn io_json(generation: &Generation) -> Value {
+    let io = Io::of(generation);
+    json!({
+        "bytes_read": io.bytes_read,
+        "bytes_per_token": io.bytes_per_token,
+        "disk_bytes_per_second": io.bytes_per_second,
+        "stall_ms": io.stall_s * 1e3,
+        "compute_ms": io.compute_s * 1e3,
+        "percent_of_limit": io.percent_of_limit,
+    })
+}
+
+fn millis(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
