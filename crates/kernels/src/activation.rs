@@ -37,10 +37,27 @@ impl<'a> Q8_1Row<'a> {
         let range = first..first + n;
         (&self.quants[range.clone()], &self.scales[range.clone()], &self.sums[range])
     }
+
+    /// Blocks `first..first + N`.
+    pub(crate) fn chunk<const N: usize>(&self, first: usize) -> Q8_1Chunk<'a, N> {
+        let fits = "the chunk lies inside the row";
+        Q8_1Chunk {
+            quants: self.quants[first..].first_chunk().expect(fits),
+            scales: self.scales[first..].first_chunk().expect(fits),
+            sums: self.sums[first..].first_chunk().expect(fits),
+        }
+    }
 }
 
 /// Quants, scales and sums of a run of Q8_1 blocks.
 pub(crate) type Q8_1Parts<'a> = (&'a [[u8; 32]], &'a [[u8; 4]], &'a [[u8; 2]]);
+
+/// `N` consecutive blocks of a Q8_1 row, as raw bytes.
+pub(crate) struct Q8_1Chunk<'a, const N: usize> {
+    pub(crate) quants: &'a [[u8; 32]; N],
+    pub(crate) scales: &'a [[u8; 4]; N],
+    pub(crate) sums: &'a [[u8; 2]; N],
+}
 
 /// A Q8_K row by its blocks of 256.
 pub(crate) struct Q8KRow<'a> {

@@ -1,15 +1,15 @@
 //! The products of the formats with blocks of 32: eight weight rows by up to four tokens at a time.
 //!
 //! A block of eight rows is unpacked to eight vectors, vector `c` with weights `4c..4c+4` of row `r` in lane `r`; four
-//! activation bytes, broadcast, then meet eight rows in one instruction. Blocks are unpacked eight deep into a panel on
-//! the stack and applied to up to [`TOKENS`] tokens before the next eight. A lane's float operations are the same for
-//! any number of rows and tokens: per block one product with the weight scale, one fused addition of the minimum times
-//! the activation sum, one fused addition into the accumulator, block after block.
+//! activation bytes, broadcast, then meet eight rows in one instruction. With few tokens the vectors stay in registers;
+//! with many, blocks are unpacked eight deep into a panel on the stack and applied to up to [`TOKENS`] tokens before the
+//! next eight. A lane's float operations are the same either way: per block one product with the weight scale, one fused
+//! addition of the minimum times the activation sum, one fused addition into the accumulator, block after block.
 
 use std::arch::x86_64::*;
 
-use super::lanes::{broadcast_4, store_f32};
-use crate::activation::Q8_1Row;
+use super::lanes::{EIGHT, broadcast_4, each, load_16, prefetch, store_f32};
+use crate::activation::{Q8_1Chunk, Q8_1Row};
 use crate::ops::MatmulArgs;
 
 /// Tokens that share an unpacked panel. At 64, unpacking is about 3% of the work and the activations of 4,096 columns
@@ -43,116 +43,204 @@ pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
 ) {
-    let (cols, row_blocks) = (args.cols, args.cols / 32);
-    let blocks = args.weights.as_chunks::<BYTES>().0;
-    let row_bytes = args.activation_row_bytes();
-    for (i, activations) in args.activations.chunks(TOKENS * row_bytes).enumerate() {
-        let n_tokens = activations.len() / row_bytes;
-        let view = |t: usize| Q8_1Row::new(&activations[t.min(n_tokens - 1) * row_bytes..][..row_bytes], cols);
-        let tokens: [Q8_1Row; TOKENS] = std::array::from_fn(view);
-        for first_row in (0..args.n_rows).step_by(8) {
-            // Lanes past the last row repeat it; their results are dropped.
-            let rows: [&[[u8; BYTES]]; 8] =
-                std::array::from_fn(|r| &blocks[(first_row + r).min(args.n_rows - 1) * row_blocks..][..row_blocks]);
-            let mut sums = [_mm256_setzero_ps(); TOKENS];
-            multiply_rows::<BYTES, CHAIN>(rows, &tokens[..n_tokens], &mut sums, &unpack);
-            store_sums(args, first_row, i * TOKENS, &sums[..n_tokens]);
-        }
+    match args.n_tokens {
+        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack),
+        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack),
+        3 => multiply_few::<BYTES, CHAIN, 3>(args, unpack),
+        _ => multiply_many::<BYTES, CHAIN>(args, unpack),
     }
 }
 
-/// Adds the products of eight rows and some tokens to `sums`.
+/// Rows `first..first + 8`; lanes past the last row repeat it, their results are dropped.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_rows<const BYTES: usize, const CHAIN: usize>(
-    rows: [&[[u8; BYTES]]; 8],
-    tokens: &[Q8_1Row],
-    sums: &mut [__m256; TOKENS],
+pub(super) fn eight_rows<'a, const BYTES: usize>(
+    args: &MatmulArgs<'a>,
+    first: usize,
+    row_blocks: usize,
+) -> [&'a [[u8; BYTES]]; 8] {
+    let blocks = args.weights.as_chunks::<BYTES>().0;
+    each(EIGHT, |r| &blocks[(first + r).min(args.n_rows - 1) * row_blocks..][..row_blocks])
+}
+
+/// Multiplies all rows with `T` tokens; the unpacked quants stay in registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
+    args: &mut MatmulArgs<'_>,
     unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
 ) {
+    let row_blocks = args.cols / 32;
+    let tokens: [Q8_1Row; T] = tokens(args.activations, args.cols);
+    for first_row in (0..args.n_rows).step_by(8) {
+        let rows = eight_rows::<BYTES>(args, first_row, row_blocks);
+        let mut sums = [_mm256_setzero_ps(); T];
+        let whole = row_blocks / DEPTH;
+        for c in 0..whole {
+            let part: [&[[u8; BYTES]; DEPTH]; 8] = each(rows, |row| &row.as_chunks().0[c]);
+            each(part, |part| prefetch(part.as_flattened(), 8 * row_blocks * BYTES));
+            let activations = Activations::<T, DEPTH>::new(&tokens, c * DEPTH);
+            for b in 0..DEPTH {
+                activations.add_product::<CHAIN>(&unpack(each(part, |row| &row[b])), b, &mut sums);
+            }
+        }
+        for b in whole * DEPTH..row_blocks {
+            let activations = Activations::<T, 1>::new(&tokens, b);
+            activations.add_product::<CHAIN>(&unpack(each(rows, |row| &row[b])), 0, &mut sums);
+        }
+        store_sums(args, first_row, 0, &sums);
+    }
+}
+
+/// Multiplies all rows with all tokens by way of panels.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_many<const BYTES: usize, const CHAIN: usize>(
+    args: &mut MatmulArgs<'_>,
+    unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
+) {
+    let (cols, row_blocks, row_bytes) = (args.cols, args.cols / 32, args.activation_row_bytes());
     let zero = Block { quants: [_mm256_setzero_si256(); 8], scale: _mm256_setzero_ps(), min: _mm256_setzero_ps() };
     let mut panel = [zero; DEPTH];
-    for first in (0..rows[0].len()).step_by(DEPTH) {
-        let depth = DEPTH.min(rows[0].len() - first);
-        let part = rows.map(|row| &row[first..first + depth]);
-        for (b, block) in panel[..depth].iter_mut().enumerate() {
-            *block = unpack(part.map(|row| &row[b]));
-        }
-        let panel = &panel[..depth];
-        let (tiles, rest) = tokens.as_chunks::<4>();
-        let (tile_sums, rest_sums) = sums[..tokens.len()].as_chunks_mut::<4>();
-        for (tile, sums) in tiles.iter().zip(tile_sums) {
-            multiply_tile::<4, CHAIN>(panel, first, tile, sums);
-        }
-        for (token, sum) in rest.as_chunks::<1>().0.iter().zip(rest_sums.as_chunks_mut::<1>().0) {
-            multiply_tile::<1, CHAIN>(panel, first, token, sum);
+    for (i, activations) in args.activations.chunks(TOKENS * row_bytes).enumerate() {
+        let n_tokens = activations.len() / row_bytes;
+        for first_row in (0..args.n_rows).step_by(8) {
+            let rows = eight_rows::<BYTES>(args, first_row, row_blocks);
+            let mut sums = [_mm256_setzero_ps(); TOKENS];
+            let sums = &mut sums[..n_tokens];
+            let whole = row_blocks / DEPTH;
+            for c in 0..whole {
+                let part: [&[[u8; BYTES]; DEPTH]; 8] = each(rows, |row| &row.as_chunks().0[c]);
+                for (b, block) in panel.iter_mut().enumerate() {
+                    *block = unpack(each(part, |row| &row[b]));
+                }
+                multiply_panel::<CHAIN, DEPTH>(cols, &panel, c * DEPTH, activations, sums);
+            }
+            for b in whole * DEPTH..row_blocks {
+                multiply_panel::<CHAIN, 1>(cols, &[unpack(each(rows, |row| &row[b]))], b, activations, sums);
+            }
+            store_sums(args, first_row, i * TOKENS, sums);
         }
     }
 }
 
-/// Adds the products of a panel, whose first block is block `first` of its row, and `T` tokens to `sums`.
+/// The `T` rows of `activations`.
+#[inline(always)]
+fn tokens<const T: usize>(activations: &[u8], cols: usize) -> [Q8_1Row<'_>; T] {
+    let row_bytes = activations.len() / T;
+    std::array::from_fn(|t| Q8_1Row::new(&activations[t * row_bytes..][..row_bytes], cols))
+}
+
+/// Adds the products of a panel, whose first block is block `first` of its row, and all tokens of `activations`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_tile<const T: usize, const CHAIN: usize>(
-    panel: &[Block],
+fn multiply_panel<const CHAIN: usize, const D: usize>(
+    cols: usize,
+    panel: &[Block; D],
     first: usize,
-    tokens: &[Q8_1Row; T],
+    activations: &[u8],
+    sums: &mut [__m256],
+) {
+    let row_bytes = activations.len() / sums.len();
+    let (tiles, rest) = sums.as_chunks_mut::<4>();
+    let (tile_bytes, rest_bytes) = activations.split_at(tiles.len() * 4 * row_bytes);
+    for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
+        multiply_tile::<4, CHAIN, D>(&tokens(rows, cols), panel, first, sums);
+    }
+    for (sum, row) in rest.as_chunks_mut::<1>().0.iter_mut().zip(rest_bytes.chunks_exact(row_bytes)) {
+        multiply_tile::<1, CHAIN, D>(&tokens(row, cols), panel, first, sum);
+    }
+}
+
+/// Adds the products of a panel and `T` tokens.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_tile<const T: usize, const CHAIN: usize, const D: usize>(
+    tokens: &[Q8_1Row<'_>; T],
+    panel: &[Block; D],
+    first: usize,
     sums: &mut [__m256; T],
 ) {
-    let tokens = tokens.each_ref().map(|token| token.blocks(first, panel.len()));
-    let activation_sums = tokens.each_ref().map(|(_, _, sums)| widen_sums(sums));
+    let activations = Activations::<T, D>::new(tokens, first);
+    let mut totals = *sums;
     for (b, block) in panel.iter().enumerate() {
-        let dots = multiply_quants::<T, CHAIN>(&block.quants, tokens.each_ref().map(|(quants, _, _)| &quants[b]));
+        activations.add_product::<CHAIN>(block, b, &mut totals);
+    }
+    *sums = totals;
+}
+
+/// `D` consecutive activation blocks of `T` tokens.
+struct Activations<'a, const T: usize, const D: usize> {
+    chunks: [Q8_1Chunk<'a, D>; T],
+    sums: [[f32; D]; T],
+}
+
+impl<'a, const T: usize, const D: usize> Activations<'a, T, D> {
+    /// Blocks `first..first + D` of each token.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn new(tokens: &[Q8_1Row<'a>; T], first: usize) -> Activations<'a, T, D> {
+        let chunks = std::array::from_fn(|t| tokens[t].chunk::<D>(first));
+        let mut sums = [[0.0; D]; T];
+        for (sums, chunk) in sums.iter_mut().zip(&chunks) {
+            widen_sums(chunk.sums, sums);
+        }
+        Activations { chunks, sums }
+    }
+
+    /// Adds the products of a block of weights and block `b` of every token to `sums`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn add_product<const CHAIN: usize>(&self, block: &Block, b: usize, sums: &mut [__m256; T]) {
+        let dots = self.multiply_quants::<CHAIN>(&block.quants, b);
         for t in 0..T {
             let mut value = _mm256_mul_ps(block.scale, _mm256_cvtepi32_ps(dots[t]));
             if CHAIN != SIGNED_8 {
-                value = _mm256_fmadd_ps(block.min, _mm256_set1_ps(activation_sums[t][b % DEPTH]), value);
+                value = _mm256_fmadd_ps(block.min, _mm256_set1_ps(self.sums[t][b]), value);
             }
-            let scale = _mm256_set1_ps(f32::from_le_bytes(tokens[t].1[b]));
+            let scale = _mm256_set1_ps(f32::from_le_bytes(self.chunks[t].scales[b]));
             sums[t] = _mm256_fmadd_ps(value, scale, sums[t]);
         }
     }
-}
 
-/// The integer dot products of one block of eight rows and one block of `T` tokens.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_quants<const T: usize, const CHAIN: usize>(
-    weights: &[__m256i; 8],
-    activations: [&[u8; 32]; T],
-) -> [__m256i; T] {
-    let ones = _mm256_set1_epi16(1);
-    let mut dots = [_mm256_setzero_si256(); T];
-    for (run, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
-        let mut pairs = [_mm256_setzero_si256(); T];
-        for (c, &weight) in weights.iter().enumerate() {
+    /// The integer dot products of one block of eight rows and block `b` of every token.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn multiply_quants<const CHAIN: usize>(&self, weights: &[__m256i; 8], b: usize) -> [__m256i; T] {
+        let mut dots = [_mm256_setzero_si256(); T];
+        for (run, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
+            let mut pairs = [_mm256_setzero_si256(); T];
+            for (c, &weight) in weights.iter().enumerate() {
+                for (pairs, chunk) in pairs.iter_mut().zip(&self.chunks) {
+                    let activation = broadcast_4(&chunk.quants[b], 4 * (run * CHAIN + c));
+                    let product = if CHAIN == SIGNED_8 {
+                        _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(activation, weight))
+                    } else {
+                        _mm256_maddubs_epi16(weight, activation)
+                    };
+                    *pairs = if c == 0 { product } else { _mm256_add_epi16(*pairs, product) };
+                }
+            }
             for t in 0..T {
-                let activation = broadcast_4(activations[t], 4 * (run * CHAIN + c));
-                let product = if CHAIN == SIGNED_8 {
-                    _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(activation, weight))
-                } else {
-                    _mm256_maddubs_epi16(weight, activation)
-                };
-                pairs[t] = if c == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
+                let quads = _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1));
+                dots[t] = if run == 0 { quads } else { _mm256_add_epi32(dots[t], quads) };
             }
         }
-        for t in 0..T {
-            dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs[t], ones));
-        }
+        dots
     }
-    dots
 }
 
-/// The activation sums of up to [`DEPTH`] blocks as floats.
+/// Writes activation sums as floats, eight at once if there are eight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn widen_sums(sums: &[[u8; 2]]) -> [f32; DEPTH] {
-    let mut bytes = [[0; 2]; DEPTH];
-    match sums.first_chunk() {
-        Some(whole) => bytes = *whole,
-        None => bytes[..sums.len()].copy_from_slice(sums),
+fn widen_sums<const D: usize>(sums: &[[u8; 2]; D], floats: &mut [f32; D]) {
+    if let (Some(sums), Some(floats)) = (sums.as_flattened().first_chunk(), floats.first_chunk_mut()) {
+        store_f32(_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(load_16(sums))), floats);
+    } else {
+        for (float, sum) in floats.iter_mut().zip(sums) {
+            *float = f32::from(i16::from_le_bytes(*sum));
+        }
     }
-    bytes.map(|sum| f32::from(i16::from_le_bytes(sum)))
 }
 
 /// Writes the sums of tokens `first_token..` for rows `first_row..first_row + 8`, as far as the rows reach.
@@ -162,9 +250,9 @@ pub(super) fn store_sums(args: &mut MatmulArgs<'_>, first_row: usize, first_toke
     let mut lanes = [0.0; 8];
     for (t, sum) in sums.iter().enumerate() {
         store_f32(*sum, &mut lanes);
-        let out = args.out[first_row * args.n_tokens..].iter_mut().skip(first_token + t).step_by(args.n_tokens);
+        let out = args.out[first_row * args.n_tokens..].chunks_exact_mut(args.n_tokens);
         for (out, lane) in out.zip(lanes) {
-            *out = lane;
+            out[first_token + t] = lane;
         }
     }
 }

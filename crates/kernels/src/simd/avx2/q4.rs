@@ -3,24 +3,24 @@
 use std::arch::x86_64::*;
 
 use super::block32::{self, Block, UNSIGNED_4};
-use super::lanes::{gather_half, gather_two_halves, part, transpose_16};
+use super::lanes::{each, gather_half, gather_two_halves, part, transpose_16};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
     block32::matmul::<18, UNSIGNED_4>(args, |rows| {
-        let scale = gather_half(rows.map(|row| part(row, 0)));
+        let scale = gather_half(each(rows, |row| part(row, 0)));
         // Quants stay 0..15; their offset of 8 becomes a minimum.
         let min = _mm256_mul_ps(scale, _mm256_set1_ps(-8.0));
-        Block { quants: nibbles(transpose_16(rows.map(|row| part(row, 2)))), scale, min }
+        Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 2)))), scale, min }
     });
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
     block32::matmul::<20, UNSIGNED_4>(args, |rows| {
-        let [scale, min] = gather_two_halves(rows.map(|row| part(row, 0)));
-        Block { quants: nibbles(transpose_16(rows.map(|row| part(row, 4)))), scale, min }
+        let [scale, min] = gather_two_halves(each(rows, |row| part(row, 0)));
+        Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 4)))), scale, min }
     });
 }
 

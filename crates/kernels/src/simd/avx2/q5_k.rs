@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{part, transpose_32};
+use super::lanes::{EIGHT, each, part, transpose_32};
 use super::q4::{high, low};
 use super::q4_k::unpack_scales;
 use super::super_block::{self, UNSIGNED_5};
@@ -10,17 +10,18 @@ use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    super_block::matmul::<176, UNSIGNED_5>(args, |rows, panel| {
-        unpack_scales(rows.map(|row| part(row, 0)), panel);
-        let fifth = transpose_32(rows.map(|row| part(row, 16)));
-        for (i, pair) in panel.quants.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            let bytes = transpose_32(rows.map(|row| part(row, 48 + 32 * i)));
-            for c in 0..8 {
-                pair[0][c] = _mm256_or_si256(low(bytes[c]), fifth_bit(fifth[c], 2 * i));
-                pair[1][c] = _mm256_or_si256(high(bytes[c]), fifth_bit(fifth[c], 2 * i + 1));
-            }
-        }
-    });
+    super_block::matmul::<176, UNSIGNED_5>(
+        args,
+        |rows| unpack_scales(each(rows, |row| part(row, 0))),
+        |rows, i| {
+            let fifth = transpose_32(each(rows, |row| part(row, 16)));
+            let bytes = transpose_32(each(rows, |row| part(row, 48 + 32 * i)));
+            [
+                each(EIGHT, |c| _mm256_or_si256(low(bytes[c]), fifth_bit(fifth[c], 2 * i))),
+                each(EIGHT, |c| _mm256_or_si256(high(bytes[c]), fifth_bit(fifth[c], 2 * i + 1))),
+            ]
+        },
+    );
 }
 
 /// Bit `group` of every byte, moved to bit 4.

@@ -7,18 +7,16 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::store_sums;
-use super::lanes::broadcast_4;
+use super::block32::{eight_rows, store_sums};
+use super::lanes::{broadcast_4, each, prefetch};
 use crate::activation::Q8KRow;
 use crate::ops::MatmulArgs;
 
 /// Tokens that share an unpacked panel; see [`super::block32`].
 const TOKENS: usize = 64;
 
-/// One super-block of eight rows: a weight of group `g` is `d * scales[g] * quant - dmin * mins[g]`.
-pub(super) struct Panel {
-    /// Vector `c` of run `s` has weights `32 s + 4c..` of row `r` in lane `r`.
-    pub(super) quants: [[__m256i; 8]; 8],
+/// What the super-blocks of eight rows have beside the quants: a weight is `d * scale * quant - dmin * min`.
+pub(super) struct Scales {
     /// Per 32 weights (the first eight) or per 16, as a pair of equal 16-bit numbers.
     pub(super) scales: [__m256i; 16],
     /// The minima of two runs of 16 weights, as a pair of 16-bit numbers.
@@ -27,106 +25,188 @@ pub(super) struct Panel {
     pub(super) dmin: __m256,
 }
 
+/// 32 weights of eight rows: vector `c` has weights `4c..4c+4` of row `r` in lane `r`.
+pub(super) type Run = [__m256i; 8];
+
 /// How many results of `maddubs` fit in 16 bits: 8 * 2 * 15 * 127, 4 * 2 * 31 * 127 and 2 * 2 * 63 * 127 are below 2^15.
 pub(super) const UNSIGNED_4: usize = 8;
 pub(super) const UNSIGNED_5: usize = 4;
 /// This one also means that scales belong to 16 weights.
 pub(super) const UNSIGNED_6: usize = 2;
 
-/// Multiplies super-blocks of `BYTES` bytes, which `unpack` makes of eight rows.
+/// The two of the eight runs that part `i` of four unpacks to: those that share bytes.
+const fn runs_of_part<const CHAIN: usize>(i: usize) -> [usize; 2] {
+    if CHAIN == UNSIGNED_6 { [i / 2 * 4 + i % 2, i / 2 * 4 + i % 2 + 2] } else { [2 * i, 2 * i + 1] }
+}
+
+/// Multiplies super-blocks of `BYTES` bytes.
+///
+/// `unpack_scales` reads all but the quants of eight rows, `unpack_runs` two runs of quants; see [`runs_of_part`].
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
-    unpack: impl Fn([&[u8; BYTES]; 8], &mut Panel),
+    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
+    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
 ) {
-    let (cols, row_blocks) = (args.cols, args.cols / 256);
-    let blocks = args.weights.as_chunks::<BYTES>().0;
-    let row_bytes = args.activation_row_bytes();
-    let mut panel = empty_panel();
+    match args.n_tokens {
+        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack_scales, unpack_runs),
+        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack_scales, unpack_runs),
+        _ => multiply_many::<BYTES, CHAIN>(args, unpack_scales, unpack_runs),
+    }
+}
+
+/// Multiplies all rows with `T` tokens; the unpacked quants stay in registers.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
+    args: &mut MatmulArgs<'_>,
+    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
+    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
+) {
+    let row_blocks = args.cols / 256;
+    let tokens: [Q8KRow; T] = tokens(args.activations, args.cols);
+    for first_row in (0..args.n_rows).step_by(8) {
+        let rows = eight_rows::<BYTES>(args, first_row, row_blocks);
+        let mut sums = [_mm256_setzero_ps(); T];
+        for b in 0..row_blocks {
+            let block = each(rows, |row| &row[b]);
+            each(block, |block| prefetch(block, 8 * row_blocks * BYTES));
+            let scales = unpack_scales(block);
+            let activations = tokens.each_ref().map(|token| token.quants(b));
+            let mut dots = [_mm256_setzero_si256(); T];
+            for i in 0..4 {
+                let [low, high] = runs_of_part::<CHAIN>(i);
+                let runs = unpack_runs(block, i);
+                add_dots::<T, CHAIN>(&scales, low, &runs[0], &activations, &mut dots);
+                add_dots::<T, CHAIN>(&scales, high, &runs[1], &activations, &mut dots);
+            }
+            add_products(&scales, &dots, &tokens, b, &mut sums);
+        }
+        store_sums(args, first_row, 0, &sums);
+    }
+}
+
+/// Multiplies all rows with all tokens by way of panels.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply_many<const BYTES: usize, const CHAIN: usize>(
+    args: &mut MatmulArgs<'_>,
+    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
+    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
+) {
+    let (row_blocks, row_bytes) = (args.cols / 256, args.activation_row_bytes());
+    let mut panel: [Run; 8] = [[_mm256_setzero_si256(); 8]; 8];
     for (i, activations) in args.activations.chunks(TOKENS * row_bytes).enumerate() {
         let n_tokens = activations.len() / row_bytes;
-        let view = |t: usize| Q8KRow::new(&activations[t.min(n_tokens - 1) * row_bytes..][..row_bytes], cols);
-        let tokens: [Q8KRow; TOKENS] = std::array::from_fn(view);
         for first_row in (0..args.n_rows).step_by(8) {
-            // Lanes past the last row repeat it; their results are dropped.
-            let rows: [&[[u8; BYTES]]; 8] =
-                std::array::from_fn(|r| &blocks[(first_row + r).min(args.n_rows - 1) * row_blocks..][..row_blocks]);
+            let rows = eight_rows::<BYTES>(args, first_row, row_blocks);
             let mut sums = [_mm256_setzero_ps(); TOKENS];
-            for block in 0..row_blocks {
-                unpack(rows.map(|row| &row[block]), &mut panel);
-                multiply_tokens::<CHAIN>(&panel, block, &tokens[..n_tokens], &mut sums[..n_tokens]);
+            for b in 0..row_blocks {
+                let block = each(rows, |row| &row[b]);
+                let scales = unpack_scales(block);
+                for i in 0..4 {
+                    let [low, high] = runs_of_part::<CHAIN>(i);
+                    [panel[low], panel[high]] = unpack_runs(block, i);
+                }
+                multiply_panel::<CHAIN>(args.cols, &scales, &panel, b, activations, &mut sums[..n_tokens]);
             }
             store_sums(args, first_row, i * TOKENS, &sums[..n_tokens]);
         }
     }
 }
 
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn empty_panel() -> Panel {
-    let zero = _mm256_setzero_si256();
-    let (d, dmin) = (_mm256_setzero_ps(), _mm256_setzero_ps());
-    Panel { quants: [[zero; 8]; 8], scales: [zero; 16], mins: [zero; 8], d, dmin }
+/// The `T` rows of `activations`.
+#[inline(always)]
+fn tokens<const T: usize>(activations: &[u8], cols: usize) -> [Q8KRow<'_>; T] {
+    let row_bytes = activations.len() / T;
+    std::array::from_fn(|t| Q8KRow::new(&activations[t * row_bytes..][..row_bytes], cols))
 }
 
-/// Adds the products of a panel, which is block `block` of its row, and some tokens to `sums`.
+/// Adds the products of a panel, which is block `b` of its row, and all tokens of `activations`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_tokens<const CHAIN: usize>(panel: &Panel, block: usize, tokens: &[Q8KRow], sums: &mut [__m256]) {
-    let (tiles, rest) = tokens.as_chunks::<4>();
-    let (tile_sums, rest_sums) = sums.as_chunks_mut::<4>();
-    for (tile, sums) in tiles.iter().zip(tile_sums) {
-        multiply_tile::<4, CHAIN>(panel, block, tile, sums);
+fn multiply_panel<const CHAIN: usize>(
+    cols: usize,
+    scales: &Scales,
+    panel: &[Run; 8],
+    b: usize,
+    activations: &[u8],
+    sums: &mut [__m256],
+) {
+    let row_bytes = activations.len() / sums.len();
+    let (tiles, rest) = sums.as_chunks_mut::<4>();
+    let (tile_bytes, rest_bytes) = activations.split_at(tiles.len() * 4 * row_bytes);
+    for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
+        multiply_tile::<4, CHAIN>(&tokens(rows, cols), scales, panel, b, sums);
     }
-    for (token, sum) in rest.as_chunks::<1>().0.iter().zip(rest_sums.as_chunks_mut::<1>().0) {
-        multiply_tile::<1, CHAIN>(panel, block, token, sum);
+    for (sum, row) in rest.as_chunks_mut::<1>().0.iter_mut().zip(rest_bytes.chunks_exact(row_bytes)) {
+        multiply_tile::<1, CHAIN>(&tokens(row, cols), scales, panel, b, sum);
     }
 }
 
-/// Adds the products of a panel and `T` tokens to `sums`.
+/// Adds the products of a panel and `T` tokens.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply_tile<const T: usize, const CHAIN: usize>(
-    panel: &Panel,
-    block: usize,
     tokens: &[Q8KRow; T],
+    scales: &Scales,
+    panel: &[Run; 8],
+    b: usize,
     sums: &mut [__m256; T],
 ) {
-    let dots = multiply_quants::<T, CHAIN>(panel, tokens.each_ref().map(|token| token.quants(block)));
-    for t in 0..T {
-        let bytes = tokens[t].sum_bytes(block);
-        let mut mins = _mm256_setzero_si256();
-        for (pair, &min) in panel.mins.iter().enumerate() {
-            mins = _mm256_add_epi32(mins, _mm256_madd_epi16(min, broadcast_4(bytes, 4 * pair)));
+    let activations = tokens.each_ref().map(|token| token.quants(b));
+    let mut dots = [_mm256_setzero_si256(); T];
+    for (run, weights) in panel.iter().enumerate() {
+        add_dots::<T, CHAIN>(scales, run, weights, &activations, &mut dots);
+    }
+    add_products(scales, &dots, tokens, b, sums);
+}
+
+/// Adds the scaled integer dot products of run `run` to `dots`.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn add_dots<const T: usize, const CHAIN: usize>(
+    scales: &Scales,
+    run: usize,
+    weights: &Run,
+    activations: &[&[u8; 256]; T],
+    dots: &mut [__m256i; T],
+) {
+    for (i, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
+        let mut pairs = [_mm256_setzero_si256(); T];
+        for (c, &weight) in weights.iter().enumerate() {
+            for t in 0..T {
+                let activation = broadcast_4(activations[t], 32 * run + 4 * (i * CHAIN + c));
+                let product = _mm256_maddubs_epi16(weight, activation);
+                pairs[t] = if c == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
+            }
         }
-        let mins = _mm256_mul_ps(panel.dmin, _mm256_cvtepi32_ps(mins));
-        let value = _mm256_fmsub_ps(panel.d, _mm256_cvtepi32_ps(dots[t]), mins);
-        sums[t] = _mm256_fmadd_ps(value, _mm256_set1_ps(tokens[t].scale(block)), sums[t]);
+        let scale = if CHAIN == UNSIGNED_6 { scales.scales[2 * run + i / 2] } else { scales.scales[run] };
+        for t in 0..T {
+            dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs[t], scale));
+        }
     }
 }
 
-/// The scaled integer dot products of a panel and one super-block of `T` tokens.
+/// Adds the products of one super-block to `sums`, given its integer dot products.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_quants<const T: usize, const CHAIN: usize>(panel: &Panel, activations: [&[u8; 256]; T]) -> [__m256i; T] {
-    let mut dots = [_mm256_setzero_si256(); T];
-    for (s, weights) in panel.quants.iter().enumerate() {
-        let activations = activations.map(|a| &a.as_chunks::<32>().0[s]);
-        for (run, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
-            let mut pairs = [_mm256_setzero_si256(); T];
-            for (c, &weight) in weights.iter().enumerate() {
-                for t in 0..T {
-                    let activation = broadcast_4(activations[t], 4 * (run * CHAIN + c));
-                    let product = _mm256_maddubs_epi16(weight, activation);
-                    pairs[t] = if c == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
-                }
-            }
-            let scale = if CHAIN == UNSIGNED_6 { panel.scales[2 * s + run / 2] } else { panel.scales[s] };
-            for t in 0..T {
-                dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs[t], scale));
-            }
+fn add_products<const T: usize>(
+    scales: &Scales,
+    dots: &[__m256i; T],
+    tokens: &[Q8KRow; T],
+    b: usize,
+    sums: &mut [__m256; T],
+) {
+    for t in 0..T {
+        let bytes = tokens[t].sum_bytes(b);
+        let mut mins = _mm256_setzero_si256();
+        for (pair, &min) in scales.mins.iter().enumerate() {
+            mins = _mm256_add_epi32(mins, _mm256_madd_epi16(min, broadcast_4(bytes, 4 * pair)));
         }
+        let mins = _mm256_mul_ps(scales.dmin, _mm256_cvtepi32_ps(mins));
+        let value = _mm256_fmsub_ps(scales.d, _mm256_cvtepi32_ps(dots[t]), mins);
+        sums[t] = _mm256_fmadd_ps(value, _mm256_set1_ps(tokens[t].scale(b)), sums[t]);
     }
-    dots
 }
