@@ -180,26 +180,6 @@ mod tests {
     }
 
     #[test]
-    fn a_window_longer_than_the_text_changes_nothing_and_a_short_one_does() {
-        let model = TinyModel::qwen2().build();
-        let tokens = [10, 20, 30, 40, 50, 60];
-        let full = logits(&model, &tokens);
-        assert_eq!(windowed_logits(&model, &tokens, Window { len: 6, n_sinks: 0 }), full);
-        assert_eq!(windowed_logits(&model, &tokens, Window { len: 2, n_sinks: 4 }), full);
-        let short = windowed_logits(&model, &tokens, Window { len: 3, n_sinks: 0 });
-        assert_eq!(short[..3], full[..3]);
-        assert!(largest_difference(&short[3], &full[3]) > 1e-3);
-    }
-
-    #[test]
-    fn a_window_of_one_leaves_each_token_alone() {
-        let model = TinyModel::llama().build();
-        let alone = windowed_logits(&model, &[7, 8], Window { len: 1, n_sinks: 0 });
-        // Alone, a token attends to itself with weight one, wherever it stands.
-        assert!(largest_difference(&alone[1], &logits(&model, &[8])[0]) < 1e-9);
-    }
-
-    #[test]
     fn every_part_of_the_spec_reaches_the_logits() {
         let base = || TinySpec { rope_factors: Some(vec![2.0; 8]), qkv_biases: true, ..TinyModel::llama() };
         let tokens = [1, 2, 3, 4, 5, 6, 7, 8];

@@ -36,11 +36,12 @@ pub(crate) fn tiers() -> impl Iterator<Item = &'static Kernels> {
 pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
     let (ctx, max_sequences, max_rows) = (128, 3, 128);
     let path = temp_model(&model.gguf_bytes());
-    let spec = ModelSpec::from_gguf(&Gguf::open(&path).unwrap()).unwrap();
-    let store = WeightStore::open(&path, &spec).unwrap();
+    let header = Gguf::open(&path).expect("testkit writes GGUF");
+    let spec = ModelSpec::from_gguf(&header).expect("the model is complete");
+    let store = WeightStore::open(&path, &spec).expect("the file is there");
     let Setup { kernels, threads, kv_type } = setup;
     let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences });
-    Runner::new(spec, store, backend, RunnerOptions { ctx, max_sequences, max_rows }).unwrap()
+    Runner::new(spec, store, backend, RunnerOptions { ctx, max_sequences, max_rows }).expect("the file can be read")
 }
 
 /// Feeds `tokens` to [`SEQ`] in segments of these lengths; the logits after each token.
@@ -50,7 +51,7 @@ pub(crate) fn run(runner: &mut Runner<CpuBackend>, tokens: &[u32], lens: &[usize
     let mut all = Vec::new();
     for len in lens {
         let batch = Batch::one(SEQ, start, tokens[start..start + len].to_vec(), LogitRows::All);
-        all.extend(rows(&runner.forward(&batch).unwrap()));
+        all.extend(rows(&runner.forward(&batch).expect("the batch fits")));
         start += len;
     }
     all
