@@ -108,10 +108,10 @@ impl MatmulScratch {
     }
 }
 
-/// Rows of a task: a multiple of 4 so that kernels can take several at once, and enough tasks to balance the threads.
+/// Rows of a task: a multiple of 8, which kernels take at once, and enough tasks to balance the threads.
 fn task_rows(n_rows: usize, threads: usize) -> usize {
     if threads == 1 {
         return MAX_TASK_ROWS;
     }
-    n_rows.div_ceil(threads * TASKS_PER_THREAD).next_multiple_of(4).min(MAX_TASK_ROWS)
+    n_rows.div_ceil(threads * TASKS_PER_THREAD).next_multiple_of(8).min(MAX_TASK_ROWS)
 }
