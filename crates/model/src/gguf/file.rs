@@ -1,4 +1,8 @@
 //! [`Gguf`]: a parsed header, from the magic to the start of the tensor data.
+//!
+//! This file has the order of things: magic and version, counts, metadata, tensor table, and then whether the tensors
+//! fit the file. [`Gguf::open`] takes a path, [`Gguf::parse`] anything that reads. The parts are read in
+//! `metadata_reader` and `tensor_table`, both on top of `reader`.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -1,4 +1,8 @@
 //! The key-value table of a GGUF file, with typed access.
+//!
+//! [`Metadata`] holds what [`super::Gguf`] has read. Architectures, the tokenizer and the chat template ask it for keys
+//! by name; its getters turn a wrong type into an error that names the key, so that callers need no checks of their own.
+//! It gives no key a meaning and no default.
 
 use std::collections::HashMap;
 

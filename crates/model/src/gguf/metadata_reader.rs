@@ -113,10 +113,9 @@ impl<R: Read> ValueReader<'_, R> {
 
     fn strings(&mut self, count: u64) -> Result<StringArray, ModelError> {
         self.reader.need_elements(count, size_of::<u64>() as u64)?;
-        let (mut strings, mut bytes) = (StringArray::default(), Vec::new());
+        let mut strings = StringArray::default();
         for _ in 0..count {
-            self.reader.raw_string(limits::HEADER_BYTES, &mut bytes)?;
-            strings.push(&bytes);
+            strings.push_with(|bytes| self.reader.raw_string(limits::HEADER_BYTES, bytes))?;
         }
         strings.shrink_to_fit();
         Ok(strings)

@@ -48,6 +48,8 @@ impl Place {
 pub(super) struct Reader<R> {
     input: BufReader<R>,
     at: u64,
+    /// Where reading must stop: the end of the file or the limit of the header.
+    end: u64,
     file_len: u64,
     place: Place,
 }
@@ -56,7 +58,8 @@ impl<R: Read> Reader<R> {
     /// A reader at the start of a file of `file_len` bytes.
     pub(super) fn new(input: R, file_len: u64) -> Self {
         let capacity = usize::try_from(file_len).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-        Reader { input: BufReader::with_capacity(capacity, input), at: 0, file_len, place: Place::Start }
+        let (input, end) = (BufReader::with_capacity(capacity, input), file_len.min(limits::HEADER_BYTES));
+        Reader { input, at: 0, end, file_len, place: Place::Start }
     }
 
     /// The offset of the next byte.
@@ -124,7 +127,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// A length and as many bytes, which replace what is in `out`.
+    /// A length and as many bytes, which are appended to `out`.
     ///
     /// Errors: more than `limit` bytes.
     pub(super) fn raw_string(&mut self, limit: u64, out: &mut Vec<u8>) -> Result<(), ModelError> {
@@ -134,7 +137,6 @@ impl<R: Read> Reader<R> {
         if len > limit {
             return Err(self.error(format_args!("the string at byte {start} has {len} bytes, more than {limit}")));
         }
-        out.clear();
         self.append(len, out)
     }
 
@@ -164,22 +166,25 @@ impl<R: Read> Reader<R> {
 
     /// Fails unless `n_bytes` of something are left, within the limit of the header.
     pub(super) fn need(&self, n_bytes: u64, what: &dyn fmt::Display) -> Result<(), ModelError> {
+        if n_bytes <= self.end.saturating_sub(self.at) { Ok(()) } else { Err(self.too_little(n_bytes, what)) }
+    }
+
+    #[cold]
+    fn too_little(&self, n_bytes: u64, what: &dyn fmt::Display) -> ModelError {
         let (at, len) = (self.at, self.file_len);
-        if n_bytes > len.saturating_sub(at) {
-            let missing = n_bytes - len.saturating_sub(at);
-            return Err(self.error(format_args!(
+        let left = len.saturating_sub(at);
+        if n_bytes > left {
+            let missing = n_bytes - left;
+            return self.error(format_args!(
                 "the file ends at byte {len}, {missing} bytes short of {what} at byte {at}: \
                  the download is incomplete or the file is damaged; fetch it again"
-            )));
+            ));
         }
-        if n_bytes > limits::HEADER_BYTES.saturating_sub(at) {
-            return Err(self.error(format_args!(
-                "{what} at byte {at} makes the header longer than {} MiB, more than any model needs: \
-                 the file is damaged; fetch it again",
-                limits::HEADER_BYTES >> 20
-            )));
-        }
-        Ok(())
+        self.error(format_args!(
+            "{what} at byte {at} makes the header longer than {} MiB, more than any model needs: \
+             the file is damaged; fetch it again",
+            limits::HEADER_BYTES >> 20
+        ))
     }
 
     /// Appends the next `n_bytes` to `out`, which grows with what arrives.

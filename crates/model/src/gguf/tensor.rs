@@ -1,6 +1,8 @@
 //! One row of the tensor table, checked.
 //!
-//! [`TensorInfo`] says what a tensor is and where its bytes lie; reading those bytes is the `store` crate's work.
+//! [`TensorInfo`] says what a tensor is and where its bytes lie. One that comes from [`super::Gguf`] lies inside the
+//! file, shares no byte with another and has rows of whole blocks. Reading its bytes is the `store` crate's work, and
+//! which tensors a model needs is up to its architecture.
 
 use kernels::QuantType;
 

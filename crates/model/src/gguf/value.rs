@@ -51,9 +51,24 @@ pub struct StringArray {
 }
 
 impl StringArray {
-    /// Appends a string. Panics past 4 GiB in all, which the reader's header limit excludes.
+    /// Appends a string.
+    ///
+    /// Panics past 4 GiB in all, which the reader's header limit excludes.
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);
+        self.end_string();
+    }
+
+    /// Appends a string that `append` puts behind the bytes it gets.
+    ///
+    /// Errors: those of `append`. Panics: as [`StringArray::push`].
+    pub(super) fn push_with<E>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        append(&mut self.bytes)?;
+        self.end_string();
+        Ok(())
+    }
+
+    fn end_string(&mut self) {
         self.ends.push(u32::try_from(self.bytes.len()).expect("the header limit is below 4 GiB"));
     }
 
