@@ -119,7 +119,7 @@ impl Pool {
         while self.shared.gate.load(Ordering::Acquire) & INSIDE != 0 {
             spins += 1;
             // A worker that lost its core needs ours.
-            if spins % 1024 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
     }
 }

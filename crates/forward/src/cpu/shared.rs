@@ -17,7 +17,7 @@ unsafe impl<T: Send> Sync for SharedRows<'_, T> {}
 impl<'a, T> SharedRows<'a, T> {
     /// Shares `values` for the lifetime of the borrow.
     pub(super) fn new(values: &'a mut [T], width: usize) -> SharedRows<'a, T> {
-        assert!(width > 0 && values.len() % width == 0, "{} values in rows of {width}", values.len());
+        assert!(width > 0 && values.len().is_multiple_of(width), "{} values in rows of {width}", values.len());
         SharedRows { rows: values.len() / width, width, values: values.as_mut_ptr(), owner: PhantomData }
     }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
-use engine::{Event, GenerateRequest, Generation, ModelFile, generate};
+use engine::{Event, GenerateRequest, ModelFile, generate};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let result = generate(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut |event| screen.show(event));
     screen.progress.clear();
     let generation = result?;
-    screen.finish(&generation)?;
+    screen.finish()?;
     if args.json {
         output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
     }
@@ -96,7 +96,7 @@ struct Screen {
 impl Screen {
     fn new(json: bool) -> Screen {
         let shared = !json && std::io::stdout().is_terminal();
-        Screen { json, progress: Progress::new(), shared, ends_with_newline: true, error: None }
+        Screen { json, progress: Progress::new(), shared, ends_with_newline: false, error: None }
     }
 
     fn show(&mut self, event: Event) -> ControlFlow<()> {
@@ -130,11 +130,11 @@ impl Screen {
     }
 
     /// Ends the last line, so that neither a shell's prompt nor the statistics stick to it.
-    fn finish(self, generation: &Generation) -> anyhow::Result<()> {
+    fn finish(self) -> anyhow::Result<()> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if !self.json && !(self.ends_with_newline && !generation.text.is_empty()) {
+        if !self.json && !self.ends_with_newline {
             output::print("\n")?;
         }
         Ok(())
