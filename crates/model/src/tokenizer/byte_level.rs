@@ -1,0 +1,95 @@
+//! Byte-level BPE: a list of merges, the first the most urgent, over the bytes of a word.
+//!
+//! [`ByteLevel`] cuts text into words, takes a token for every byte and merges by pairs of tokens, so no text is looked
+//! up while merging. A word that is a token itself becomes it at once where the model was trained so. Bytes without a
+//! token disappear, as they do in llama.cpp; complete vocabularies have all 256.
+
+use hashbrown::HashMap;
+
+use super::byte_table::char_of;
+use super::merge_chain::{ABSENT, Merge, MergeChain};
+use super::pre_tokenizer::PreTokenizer;
+use super::vocabulary::{TokenId, Vocabulary, wrong};
+use crate::ModelError;
+use crate::gguf::Metadata;
+
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// The merging rules of a `gpt2` vocabulary.
+pub(super) struct ByteLevel {
+    pub(super) pre_tokenizer: PreTokenizer,
+    merges: HashMap<[TokenId; 2], Joined>,
+    bytes: Vec<TokenId>,
+}
+
+/// What a pair of tokens merges into.
+struct Joined {
+    rank: u32,
+    token: TokenId,
+}
+
+impl ByteLevel {
+    /// Merges that name no token of the vocabulary are dropped: no text could use them.
+    ///
+    /// Errors: the file has no merges.
+    pub(super) fn new(
+        metadata: &Metadata,
+        vocabulary: &Vocabulary,
+        pre_tokenizer: PreTokenizer,
+    ) -> Result<ByteLevel, ModelError> {
+        let texts = metadata.strings(MERGES)?.ok_or_else(|| wrong(MERGES, "is missing"))?;
+        let mut merges = HashMap::with_capacity(texts.len());
+        let mut text = Vec::new();
+        for (rank, merge) in (0..).zip(texts.iter()) {
+            if let Some((pair, token)) = resolve(vocabulary, merge, &mut text) {
+                merges.entry(pair).or_insert(Joined { rank, token });
+            }
+        }
+        let byte = |byte| vocabulary.ordinary_id(char_of(byte).encode_utf8(&mut [0; 4]).as_bytes());
+        let bytes = (0..=u8::MAX).map(|b| byte(b).unwrap_or(ABSENT)).collect();
+        Ok(ByteLevel { pre_tokenizer, merges, bytes })
+    }
+
+    /// Appends the tokens of `text`.
+    pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, out: &mut Vec<TokenId>) {
+        let mut chain = MergeChain::default();
+        let mut spelled = String::new();
+        self.pre_tokenizer.split(text, &mut |word| {
+            let whole = if self.pre_tokenizer.row.whole_words { whole(vocabulary, word, &mut spelled) } else { None };
+            match whole {
+                Some(token) => out.push(token),
+                None => self.encode_word(word, &mut chain, out),
+            }
+        });
+    }
+
+    fn encode_word(&self, word: &str, chain: &mut MergeChain, out: &mut Vec<TokenId>) {
+        chain.clear();
+        for byte in word.bytes() {
+            chain.push(1, self.bytes[usize::from(byte)]);
+        }
+        chain.merge(|left, right| {
+            let &Joined { rank, token } = self.merges.get(&[left.token, right.token])?;
+            Some(Merge { order: rank, token })
+        });
+        out.extend(chain.symbols().map(|symbol| symbol.token).filter(|&token| token != ABSENT));
+    }
+}
+
+/// The tokens that a merge such as `Ġ t` joins, and the one that they become. The first character may itself be a space.
+fn resolve(vocabulary: &Vocabulary, merge: &[u8], text: &mut Vec<u8>) -> Option<([TokenId; 2], TokenId)> {
+    let space = 1 + merge.get(1..)?.iter().position(|&byte| byte == b' ')?;
+    let (left, right) = (&merge[..space], &merge[space + 1..]);
+    text.clear();
+    text.extend_from_slice(left);
+    text.extend_from_slice(right);
+    let pair = [vocabulary.ordinary_id(left)?, vocabulary.ordinary_id(right)?];
+    Some((pair, vocabulary.ordinary_id(text)?))
+}
+
+/// The token that spells all of `word`.
+fn whole(vocabulary: &Vocabulary, word: &str, spelled: &mut String) -> Option<TokenId> {
+    spelled.clear();
+    spelled.extend(word.bytes().map(char_of));
+    vocabulary.ordinary_id(spelled.as_bytes())
+}
