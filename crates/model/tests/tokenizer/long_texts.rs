@@ -1,0 +1,28 @@
+//! Texts that a careless tokenizer takes minutes for: one character a hundred thousand times. The figures that this
+//! prints (`--nocapture`) are what it takes; a test that hangs is the failure.
+
+use std::time::Instant;
+
+use crate::fixtures::{NAMES, PARSED, tokenizer};
+
+#[test]
+fn repetition_costs_no_more_than_its_length() {
+    let len = 200_000;
+    for unit in ["a", " ", "\n", "'", "7", "é", "antidisestablishment", " x", "  x", "<|im_end|>", "<|", "🦀"] {
+        let text: String = unit.repeat(len / unit.len());
+        for name in NAMES {
+            let start = Instant::now();
+            let ids = tokenizer(name).encode(&text, PARSED);
+            println!("{name:9} {unit:?}: {} bytes, {} tokens, {:?}", text.len(), ids.len(), start.elapsed());
+            assert!((1..=text.len() + 1).contains(&ids.len()));
+        }
+    }
+}
+
+#[test]
+fn a_run_is_a_run_of_the_longest_token() {
+    let qwen = tokenizer("qwen2");
+    let ids = qwen.encode(&" ".repeat(128 * 1000), PARSED);
+    assert_eq!(ids.len(), 1000, "the vocabulary's longest run has 128 spaces");
+    assert!(ids.iter().all(|&id| id == ids[0]));
+}
