@@ -32,12 +32,6 @@ impl<'a> Q8_1Row<'a> {
         i16::from_le_bytes(self.sums[i])
     }
 
-    /// The quants, scales and sums of blocks `first..first + n`.
-    pub(crate) fn blocks(&self, first: usize, n: usize) -> Q8_1Parts<'a> {
-        let range = first..first + n;
-        (&self.quants[range.clone()], &self.scales[range.clone()], &self.sums[range])
-    }
-
     /// Blocks `first..first + N`.
     pub(crate) fn chunk<const N: usize>(&self, first: usize) -> Q8_1Chunk<'a, N> {
         let fits = "the chunk lies inside the row";
@@ -48,9 +42,6 @@ impl<'a> Q8_1Row<'a> {
         }
     }
 }
-
-/// Quants, scales and sums of a run of Q8_1 blocks.
-pub(crate) type Q8_1Parts<'a> = (&'a [[u8; 32]], &'a [[u8; 4]], &'a [[u8; 2]]);
 
 /// `N` consecutive blocks of a Q8_1 row, as raw bytes.
 pub(crate) struct Q8_1Chunk<'a, const N: usize> {

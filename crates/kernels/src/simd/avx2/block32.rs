@@ -47,6 +47,7 @@ pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
         1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack),
         2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack),
         3 => multiply_few::<BYTES, CHAIN, 3>(args, unpack),
+        4 => multiply_few::<BYTES, CHAIN, 4>(args, unpack),
         _ => multiply_many::<BYTES, CHAIN>(args, unpack),
     }
 }
@@ -147,8 +148,12 @@ fn multiply_panel<const CHAIN: usize, const D: usize>(
     for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
         multiply_tile::<4, CHAIN, D>(&tokens(rows, cols), panel, first, sums);
     }
-    for (sum, row) in rest.as_chunks_mut::<1>().0.iter_mut().zip(rest_bytes.chunks_exact(row_bytes)) {
-        multiply_tile::<1, CHAIN, D>(&tokens(row, cols), panel, first, sum);
+    if let Some(sums) = rest.as_mut_array::<3>() {
+        multiply_tile::<3, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
+    } else if let Some(sums) = rest.as_mut_array::<2>() {
+        multiply_tile::<2, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
+    } else if let Some(sums) = rest.as_mut_array::<1>() {
+        multiply_tile::<1, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
     }
 }
 

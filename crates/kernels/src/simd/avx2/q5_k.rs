@@ -3,35 +3,25 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{EIGHT, each, part, transpose_32};
-use super::q4::{high, low};
 use super::q4_k::unpack_scales;
-use super::super_block::{self, UNSIGNED_5};
+use super::super_block::{self, Run, UNSIGNED_5, Unpack};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    super_block::matmul::<176, UNSIGNED_5>(
-        args,
-        |rows| unpack_scales(each(rows, |row| part(row, 0))),
-        |rows, i| {
-            let fifth = transpose_32(each(rows, |row| part(row, 16)));
-            let bytes = transpose_32(each(rows, |row| part(row, 48 + 32 * i)));
-            [
-                each(EIGHT, |c| _mm256_or_si256(low(bytes[c]), fifth_bit(fifth[c], 2 * i))),
-                each(EIGHT, |c| _mm256_or_si256(high(bytes[c]), fifth_bit(fifth[c], 2 * i + 1))),
-            ]
+    let unpack = Unpack {
+        nibbles: 48,
+        scales: |rows: [&[u8; 176]; 8]| unpack_scales(each(rows, |row| part(row, 0))),
+        // Bit `g` of a byte belongs to run `g` of the block: shifted by 4 for the second half, to run `g` of the half.
+        upper: |rows: [&[u8; 176]; 8], half| {
+            let shift = _mm_cvtsi32_si128(4 * half as i32);
+            each(transpose_32(each(rows, |row| part(row, 16))), |bits| _mm256_srl_epi16(bits, shift))
         },
-    );
-}
-
-/// Bit `group` of every byte, moved to bit 4.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn fifth_bit(bytes: __m256i, group: usize) -> __m256i {
-    let moved = if group <= 4 {
-        _mm256_sll_epi16(bytes, _mm_cvtsi32_si128(4 - group as i32))
-    } else {
-        _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(group as i32 - 4))
+        merge: |nibbles: &Run, bits: &Run, run| {
+            let shift = _mm_cvtsi32_si128(4 - run as i32);
+            let fifth = each(*bits, |bits| _mm256_and_si256(_mm256_sll_epi16(bits, shift), _mm256_set1_epi8(16)));
+            each(EIGHT, |c| _mm256_or_si256(nibbles[c], fifth[c]))
+        },
     };
-    _mm256_and_si256(moved, _mm256_set1_epi8(16))
+    super_block::matmul::<176, UNSIGNED_5>(args, &unpack);
 }

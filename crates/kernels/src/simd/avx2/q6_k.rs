@@ -3,32 +3,29 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{EIGHT, each, gather_half, part, transpose_16, transpose_32};
-use super::q4::{high, low};
-use super::super_block::{self, Scales, UNSIGNED_6};
+use super::super_block::{self, Run, Scales, UNSIGNED_6, Unpack};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    super_block::matmul::<210, UNSIGNED_6>(
-        args,
-        |rows| unpack_scales(each(rows, |row| part(row, 192)), gather_half(each(rows, |row| part(row, 208)))),
-        |rows, i| {
-            let bytes = transpose_32(each(rows, |row| part(row, 32 * i)));
-            let upper = transpose_32(each(rows, |row| part(row, 128 + i / 2 * 32)));
-            // The even parts need bit pairs 0 and 2 of the bytes, the odd ones 1 and 3.
-            let pairs = |c: usize| if i % 2 == 0 { upper[c] } else { _mm256_srli_epi16::<2>(upper[c]) };
-            [
-                each(EIGHT, |c| _mm256_or_si256(low(bytes[c]), bits_4_5(_mm256_slli_epi16::<4>(pairs(c))))),
-                each(EIGHT, |c| _mm256_or_si256(high(bytes[c]), bits_4_5(pairs(c)))),
-            ]
+    let unpack = Unpack {
+        nibbles: 0,
+        scales: |rows: [&[u8; 210]; 8]| {
+            unpack_scales(each(rows, |row| part(row, 192)), gather_half(each(rows, |row| part(row, 208))))
         },
-    );
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn bits_4_5(bytes: __m256i) -> __m256i {
-    _mm256_and_si256(bytes, _mm256_set1_epi8(0x30))
+        upper: |rows: [&[u8; 210]; 8], half| transpose_32(each(rows, |row| part(row, 128 + 32 * half))),
+        // Bit pair `p` of a byte belongs to run `p` of the half and goes to bits 4 and 5.
+        merge: |nibbles: &Run, pairs: &Run, run| {
+            let pairs = match run {
+                0 => each(*pairs, |pairs| _mm256_slli_epi16::<4>(pairs)),
+                1 => each(*pairs, |pairs| _mm256_slli_epi16::<2>(pairs)),
+                2 => *pairs,
+                _ => each(*pairs, |pairs| _mm256_srli_epi16::<2>(pairs)),
+            };
+            each(EIGHT, |c| _mm256_or_si256(nibbles[c], _mm256_and_si256(pairs[c], _mm256_set1_epi8(0x30))))
+        },
+    };
+    super_block::matmul::<210, UNSIGNED_6>(args, &unpack);
 }
 
 /// Widens the sixteen signed scales to pairs of equal numbers, and to the pairs of neighbours that meet the sums.

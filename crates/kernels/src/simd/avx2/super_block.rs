@@ -8,7 +8,8 @@
 use std::arch::x86_64::*;
 
 use super::block32::{eight_rows, store_sums};
-use super::lanes::{broadcast_4, each, prefetch};
+use super::lanes::{broadcast_4, each, part, prefetch, transpose_32};
+use super::q4::{high, low};
 use crate::activation::Q8KRow;
 use crate::ops::MatmulArgs;
 
@@ -34,25 +35,73 @@ pub(super) const UNSIGNED_5: usize = 4;
 /// This one also means that scales belong to 16 weights.
 pub(super) const UNSIGNED_6: usize = 2;
 
-/// The two of the eight runs that part `i` of four unpacks to: those that share bytes.
-const fn runs_of_part<const CHAIN: usize>(i: usize) -> [usize; 2] {
-    if CHAIN == UNSIGNED_6 { [i / 2 * 4 + i % 2, i / 2 * 4 + i % 2 + 2] } else { [2 * i, 2 * i + 1] }
+/// How a format is unpacked from eight blocks at a time.
+pub(super) struct Unpack<S, U, M> {
+    /// Where the nibbles begin in a block.
+    pub(super) nibbles: usize,
+    /// Reads all but the quants.
+    pub(super) scales: S,
+    /// Reads the upper bits of the quants of half 0 or 1 of the block, as far as they lie apart.
+    pub(super) upper: U,
+    /// Adds the upper bits to the nibbles of a run, given the number of the run in its half.
+    pub(super) merge: M,
+}
+
+/// The runs of a half whose nibbles are the low and the high halves of 32 bytes, the first or the second.
+const fn runs_of_part<const CHAIN: usize>(part: usize) -> [usize; 2] {
+    if CHAIN == UNSIGNED_6 { [part, part + 2] } else { [2 * part, 2 * part + 1] }
+}
+
+impl<S, U, M: Fn(&Run, &Run, usize) -> Run> Unpack<S, U, M> {
+    /// Calls `visit` with the number and the quants of each run of half 0 or 1 of eight blocks.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn visit_half<const BYTES: usize, const CHAIN: usize>(
+        &self,
+        block: [&[u8; BYTES]; 8],
+        half: usize,
+        mut visit: impl FnMut(usize, &Run),
+    ) where
+        U: Fn([&[u8; BYTES]; 8], usize) -> Run,
+    {
+        let upper = (self.upper)(block, half);
+        self.visit_part::<BYTES, CHAIN, 0>(block, half, &upper, &mut visit);
+        self.visit_part::<BYTES, CHAIN, 1>(block, half, &upper, &mut visit);
+    }
+
+    /// The two runs of part `PART`, a constant so that all shifts are.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn visit_part<const BYTES: usize, const CHAIN: usize, const PART: usize>(
+        &self,
+        block: [&[u8; BYTES]; 8],
+        half: usize,
+        upper: &Run,
+        visit: &mut impl FnMut(usize, &Run),
+    ) {
+        let at = self.nibbles + 64 * half + 32 * PART;
+        let bytes = transpose_32(each(block, |block| part(block, at)));
+        let [first, second] = const { runs_of_part::<CHAIN>(PART) };
+        visit(4 * half + first, &(self.merge)(&each(bytes, |b| low(b)), upper, first));
+        visit(4 * half + second, &(self.merge)(&each(bytes, |b| high(b)), upper, second));
+    }
 }
 
 /// Multiplies super-blocks of `BYTES` bytes.
-///
-/// `unpack_scales` reads all but the quants of eight rows, `unpack_runs` two runs of quants; see [`runs_of_part`].
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
-    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
-    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
+    unpack: &Unpack<
+        impl Fn([&[u8; BYTES]; 8]) -> Scales,
+        impl Fn([&[u8; BYTES]; 8], usize) -> Run,
+        impl Fn(&Run, &Run, usize) -> Run,
+    >,
 ) {
     match args.n_tokens {
-        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack_scales, unpack_runs),
-        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack_scales, unpack_runs),
-        _ => multiply_many::<BYTES, CHAIN>(args, unpack_scales, unpack_runs),
+        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack),
+        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack),
+        _ => multiply_many::<BYTES, CHAIN>(args, unpack),
     }
 }
 
@@ -61,8 +110,11 @@ pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
     args: &mut MatmulArgs<'_>,
-    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
-    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
+    unpack: &Unpack<
+        impl Fn([&[u8; BYTES]; 8]) -> Scales,
+        impl Fn([&[u8; BYTES]; 8], usize) -> Run,
+        impl Fn(&Run, &Run, usize) -> Run,
+    >,
 ) {
     let row_blocks = args.cols / 256;
     let tokens: [Q8KRow; T] = tokens(args.activations, args.cols);
@@ -72,14 +124,13 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
         for b in 0..row_blocks {
             let block = each(rows, |row| &row[b]);
             each(block, |block| prefetch(block, 8 * row_blocks * BYTES));
-            let scales = unpack_scales(block);
+            let scales = (unpack.scales)(block);
             let activations = tokens.each_ref().map(|token| token.quants(b));
             let mut dots = [_mm256_setzero_si256(); T];
-            for i in 0..4 {
-                let [low, high] = runs_of_part::<CHAIN>(i);
-                let runs = unpack_runs(block, i);
-                add_dots::<T, CHAIN>(&scales, low, &runs[0], &activations, &mut dots);
-                add_dots::<T, CHAIN>(&scales, high, &runs[1], &activations, &mut dots);
+            for half in 0..2 {
+                unpack.visit_half::<BYTES, CHAIN>(block, half, |run, quants| {
+                    add_dots::<T, CHAIN>(&scales, run, quants, &activations, &mut dots);
+                });
             }
             add_products(&scales, &dots, &tokens, b, &mut sums);
         }
@@ -92,8 +143,11 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply_many<const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
-    unpack_scales: impl Fn([&[u8; BYTES]; 8]) -> Scales,
-    unpack_runs: impl Fn([&[u8; BYTES]; 8], usize) -> [Run; 2],
+    unpack: &Unpack<
+        impl Fn([&[u8; BYTES]; 8]) -> Scales,
+        impl Fn([&[u8; BYTES]; 8], usize) -> Run,
+        impl Fn(&Run, &Run, usize) -> Run,
+    >,
 ) {
     let (row_blocks, row_bytes) = (args.cols / 256, args.activation_row_bytes());
     let mut panel: [Run; 8] = [[_mm256_setzero_si256(); 8]; 8];
@@ -104,10 +158,9 @@ fn multiply_many<const BYTES: usize, const CHAIN: usize>(
             let mut sums = [_mm256_setzero_ps(); TOKENS];
             for b in 0..row_blocks {
                 let block = each(rows, |row| &row[b]);
-                let scales = unpack_scales(block);
-                for i in 0..4 {
-                    let [low, high] = runs_of_part::<CHAIN>(i);
-                    [panel[low], panel[high]] = unpack_runs(block, i);
+                let scales = (unpack.scales)(block);
+                for half in 0..2 {
+                    unpack.visit_half::<BYTES, CHAIN>(block, half, |run, quants| panel[run] = *quants);
                 }
                 multiply_panel::<CHAIN>(args.cols, &scales, &panel, b, activations, &mut sums[..n_tokens]);
             }
@@ -140,8 +193,12 @@ fn multiply_panel<const CHAIN: usize>(
     for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
         multiply_tile::<4, CHAIN>(&tokens(rows, cols), scales, panel, b, sums);
     }
-    for (sum, row) in rest.as_chunks_mut::<1>().0.iter_mut().zip(rest_bytes.chunks_exact(row_bytes)) {
-        multiply_tile::<1, CHAIN>(&tokens(row, cols), scales, panel, b, sum);
+    if let Some(sums) = rest.as_mut_array::<3>() {
+        multiply_tile::<3, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
+    } else if let Some(sums) = rest.as_mut_array::<2>() {
+        multiply_tile::<2, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
+    } else if let Some(sums) = rest.as_mut_array::<1>() {
+        multiply_tile::<1, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
     }
 }
 
