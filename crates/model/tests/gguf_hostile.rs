@@ -288,6 +288,8 @@ fn impossible_shapes_are_refused() {
     refused(f32_tensor(&[], 32), &["tensor t", "0 dimensions"]);
     refused(f32_tensor(&[4, 0], 0), &["tensor t", "[4, 0]", "zero"]);
     refused(f32_tensor(&[0], 0), &["tensor t", "zero"]);
+    let countless = [&1u64.to_le_bytes()[..], b"t", &u32::MAX.to_le_bytes(), &[0; 20]].concat();
+    refused(GgufWriter::new().tensor_raw(&countless), &["tensor t", "4294967295 dimensions"]);
     let ragged = GgufWriter::new().tensor("t", &[100, 2], ggml_type::Q4_K, [0; 200]);
     refused(ragged, &["tensor t", "100 weights", "Q4_K blocks of 256"]);
 }
