@@ -16,6 +16,8 @@ command -v cargo >/dev/null || {
 if [ -z "${SSD_LLM_TEST_MODEL:-}" ]; then
   SSD_LLM_TEST_MODEL=$("$top/scripts/get-model.sh")
 fi
+# Tests run in their crate's folder, so a relative path would lead elsewhere.
+case $SSD_LLM_TEST_MODEL in /*) ;; *) SSD_LLM_TEST_MODEL=$PWD/$SSD_LLM_TEST_MODEL ;; esac
 export SSD_LLM_TEST_MODEL
 cd "$top"
 exec cargo test --locked "$@"

@@ -214,7 +214,7 @@ def logits(args):
     """Logits up to a constant per row, which softmax does not see: each row is centred before it is compared."""
     peer = peers.Peer(args.file, args.ctx, args.threads)
     mine = ours.perplexity(args.file, args.text, args.ctx, args.threads, top=peer.n_vocab)["logprobs"]
-    worst, at = 0.0, 0
+    worst, squares, at = 0.0, 0.0, 0
     for tokens, theirs in peers.scored_rows(peer, read(args.text), args.ctx):
         for token, row in zip(tokens, theirs):
             own = np.full(peer.n_vocab, np.nan)
@@ -223,9 +223,12 @@ def logits(args):
             if mine[at]["id"] != token or np.isnan(own).any():
                 raise SystemExit(f"scored token {at}: another token, or not every logprob printed")
             at += 1
-            spread = row.max() - row.min()
-            worst = max(worst, float(np.abs((own - own.mean()) - (row - row.mean())).max() / spread))
-    return verdict(worst * 100 <= args.bound, f"{at} rows of {peer.n_vocab}: at most {worst * 100:.4f}% of the spread off (bound {args.bound}%)")
+            off = ((own - own.mean()) - (row - row.mean())) / (row.max() - row.min())
+            worst = max(worst, float(np.abs(off).max()))
+            squares += float(np.mean(off**2))
+    usual = (squares / at) ** 0.5
+    print(f"{at} rows of {peer.n_vocab}: root mean square {usual * 100:.4f}% of the spread")
+    return verdict(worst * 100 <= args.bound, f"at most {worst * 100:.4f}% of the spread off (bound {args.bound}%)")
 
 
 # -- command line -------------------------------------------------------------------------------------------------------
