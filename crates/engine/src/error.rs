@@ -49,7 +49,9 @@ pub enum EngineError {
         trained: usize,
     },
     /// The text is too short to score a single window.
-    #[error("the text has {tokens} tokens, but scoring needs at least one window of {window}: use a longer text or a smaller --ctx")]
+    #[error(
+        "the text has {tokens} tokens, but scoring needs at least one window of {window}: use a longer text or a smaller --ctx"
+    )]
     TextTooShort {
         /// Tokens of the text.
         tokens: usize,

@@ -7,10 +7,10 @@ use forward::{Batch, LanguageModel, LogitRows, Logits, SeqId};
 use model::{SpecialTokens, TextDecoder, TokenId, Tokenizer};
 use store::ReadStats;
 
+use crate::EngineError;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 use crate::sampler::{Sampler, logprob_of, top_logprobs};
 use crate::stop::StopMatcher;
-use crate::EngineError;
 
 /// The one sequence that a generation uses.
 const SEQUENCE: SeqId = SeqId(0);
@@ -20,7 +20,9 @@ const SEQUENCE: SeqId = SeqId(0);
 /// Errors: the options are out of range, the prompt is empty or too long for the context, or a pass fails. The
 /// sequence's place in the KV cache is free again in every case.
 pub fn generate(
-    model: &mut dyn LanguageModel, tokenizer: &Tokenizer, request: &GenerateRequest,
+    model: &mut dyn LanguageModel,
+    tokenizer: &Tokenizer,
+    request: &GenerateRequest,
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Generation, EngineError> {
     request.sampling.validate()?;
@@ -77,7 +79,9 @@ impl<'a> Run<'a> {
     }
 
     fn run(
-        &mut self, model: &mut dyn LanguageModel, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        &mut self,
+        model: &mut dyn LanguageModel,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<FinishReason, EngineError> {
         let start = Instant::now();
         let prefilled = self.prefill(model, on_event)?;
@@ -122,7 +126,9 @@ impl<'a> Run<'a> {
 
     /// Takes in the prompt, as much at once as a pass can; logits of its last token, or none if cancelled.
     fn prefill(
-        &mut self, model: &mut dyn LanguageModel, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        &mut self,
+        model: &mut dyn LanguageModel,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Option<Logits>, EngineError> {
         let prompt = &self.request.prompt;
         let mut done = 0;
@@ -140,7 +146,10 @@ impl<'a> Run<'a> {
 
     /// Adds a token to the text and shows what can be shown; the reason if that ends the generation.
     fn take(
-        &mut self, token: TokenId, logits: &Logits, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        &mut self,
+        token: TokenId,
+        logits: &Logits,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Option<FinishReason> {
         self.history.push(token);
         if let Some(n) = self.request.logprobs {

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use forward::{CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, activation_bytes, auto_threads, weight_bytes_per_second};
+use forward::{
+    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, activation_bytes, auto_threads,
+    weight_bytes_per_second,
+};
 use kernels::Kernels;
 use model::gguf::Gguf;
 use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
-use store::{Budget, ResidencyPlan, SlabTable, WeightStore, available_memory, plan};
+use store::{Budget, IoMode, ResidencyPlan, SlabTable, WeightStore, available_memory, plan};
 
 use crate::EngineError;
 
@@ -16,9 +19,6 @@ const DEFAULT_CONTEXT: usize = 4096;
 /// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
 /// activations grow with every row.
 const MAX_ROWS: usize = 512;
-
-/// Logits that a pass may be asked for: half a window of [`MAX_ROWS`] when a text is scored.
-const MAX_LOGIT_ROWS: usize = MAX_ROWS / 2;
 
 /// The program itself, its threads' stacks and small buffers; measured at 9 MiB on x86-64.
 const PROGRAM_BYTES: u64 = 16 << 20;
@@ -35,6 +35,10 @@ pub struct EngineOptions {
     pub ctx: Option<usize>,
     /// Threads; 0 takes as many as the machine runs at once.
     pub threads: usize,
+    /// How weights are read.
+    pub io: IoMode,
+    /// Rows of logits that one pass may be asked for.
+    pub max_logit_rows: usize,
     /// How keys and values are stored.
     pub kv_type: KvType,
     /// The arithmetic to use.
@@ -72,7 +76,6 @@ impl ModelFile {
         Ok(ModelFile { gguf, spec, path: path.to_owned() })
     }
 
-
     /// Tokens of context that the options ask for.
     ///
     /// Errors: more than the model was made for.
@@ -90,7 +93,7 @@ impl ModelFile {
     /// Errors: the budget is too small, or the context too long for the model.
     pub fn plan(&self, options: &EngineOptions) -> Result<ResidencyPlan, EngineError> {
         let ctx = self.context(options)?;
-        let activations = activation_bytes(&self.spec, MAX_ROWS.min(ctx), MAX_LOGIT_ROWS.min(ctx));
+        let activations = activation_bytes(&self.spec, MAX_ROWS.min(ctx), options.max_logit_rows.min(MAX_ROWS));
         let budget = Budget {
             limit_bytes: options.memory_budget.unwrap_or_else(default_budget),
             kv_bytes: CpuBackend::kv_bytes(&self.spec, options.kv_type, ctx, 1),
@@ -100,16 +103,19 @@ impl ModelFile {
         Ok(plan(&SlabTable::new(&self.spec)?, budget)?)
     }
 
-    /// Tokens a second that a short measurement on this machine promises: all weights at the rate of the first ones.
+    /// Tokens a second that short measurements on this machine promise: every pass streams its bytes at the rate of the
+    /// disk and computes with all weights at the rate of the first ones, whichever takes longer.
     ///
     /// Errors: as for [`ModelFile::plan`], or a read fails.
     pub fn predict(&self, options: &EngineOptions) -> Result<f64, EngineError> {
         let plan = self.plan(options)?;
-        let store = WeightStore::open(&self.path, &self.spec)?;
+        let store = WeightStore::open(&self.path, &self.spec, &plan, options.io)?;
+        let disk_rate = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
         let mut backend = CpuBackend::new(&self.spec, options.cpu(1));
-        let rate = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
-        Ok(rate / plan.weights_bytes as f64)
+        let compute_rate = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
+        let streaming = plan.streamed_bytes_per_pass as f64 / disk_rate;
+        Ok(1.0 / streaming.max(plan.weights_bytes as f64 / compute_rate))
     }
 
     /// Makes the model ready to answer; its weights are read by the first pass.
@@ -121,7 +127,7 @@ impl ModelFile {
         let metadata = self.gguf.metadata();
         let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
-        let store = WeightStore::open(&self.path, &self.spec)?;
+        let store = WeightStore::open(&self.path, &self.spec, &plan, options.io)?;
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx));
         let limits = RunnerOptions { ctx, max_sequences: 1, max_rows: MAX_ROWS.min(ctx) };
         let runner = Runner::new(self.spec, store, backend, limits)?;

@@ -47,7 +47,8 @@ impl Score {
 /// `on_window` hears the windows done, their number and the score so far; breaking ends with that score.
 /// Errors: the text fills no window, or a pass fails.
 pub fn score(
-    model: &mut dyn LanguageModel, request: ScoreRequest<'_>,
+    model: &mut dyn LanguageModel,
+    request: ScoreRequest<'_>,
     on_window: &mut dyn FnMut(usize, usize, &Score) -> ControlFlow<()>,
 ) -> Result<Score, EngineError> {
     let n_windows = request.tokens.len() / request.window;
@@ -69,7 +70,11 @@ pub fn score(
 }
 
 fn score_window(
-    model: &mut dyn LanguageModel, request: ScoreRequest<'_>, window: &[TokenId], score: &mut Score, nll: &mut f64,
+    model: &mut dyn LanguageModel,
+    request: ScoreRequest<'_>,
+    window: &[TokenId],
+    score: &mut Score,
+    nll: &mut f64,
 ) -> Result<(), EngineError> {
     let mut tokens = window.to_vec();
     if let Some(bos) = request.bos {

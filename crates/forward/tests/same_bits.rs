@@ -1,7 +1,8 @@
 //! A logit's bits depend on the model and the tokens before it, and on nothing else.
 //!
 //! Speculation and batching are lossless because of this, and no bug report can blame them. So, bit for bit: a row is
-//! the same alone and among up to 16 rows, whether they belong to its own sequence or to a neighbour; on one thread and
+//! the same alone and among up to 16 rows, whether they belong to its own sequence or to a neighbour; whatever part of the
+//! weights is in memory and however the rest is read; on one thread and
 //! on three, for long batches as well; after tokens were taken back; and whichever other rows ask for logits. Each
 //! holds on every kernel tier, for a float type, a type with blocks of 32 and one with super-blocks.
 
@@ -9,6 +10,7 @@ mod common;
 
 use common::{PROMPT, SEQ, Setup, open, rows, run, tiers};
 use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId};
+use store::IoMode;
 use testkit::{TinyModel, TinySpec};
 
 /// Models, and how their keys and values are kept.
@@ -124,4 +126,31 @@ fn whichever_rows_ask_for_logits() {
             assert!(found == all[from..], "{case}: {wanted:?}");
         }
     });
+}
+
+#[test]
+fn whatever_is_pinned_and_however_it_is_read() {
+    for_all(|case, model, setup| {
+        let lens = [7, 1, 1, 4, 1, 6];
+        let resident = run(&mut open(model, setup), &PROMPT, &lens);
+        for pinned_share in [0.0, 0.25, 0.5, 0.75, 0.9] {
+            for io in [IoMode::Auto, IoMode::Buffered] {
+                let mut runner = open(model, Setup { pinned_share, io, ..setup });
+                let streamed = run(&mut runner, &PROMPT, &lens);
+                assert!(streamed == resident, "{case}: {pinned_share} pinned, {io:?}, differs from all in memory");
+                let reads = runner.read_stats();
+                let passes = lens.len() as u64;
+                assert!(pinned_share > 0.0 || reads.pinned_bytes == 0, "{case}: the least budget pins nothing");
+                assert!(
+                    reads.hits + reads.prefetch_hits + reads.misses == passes * n_slabs(&runner),
+                    "{case}: {reads:?}"
+                );
+            }
+        }
+    });
+}
+
+/// Slabs that a pass asks for; a tiny model's matrices are one slab each.
+fn n_slabs(runner: &forward::Runner<forward::CpuBackend>) -> u64 {
+    runner.spec().pass_order().len() as u64
 }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::{EngineOptions, SamplingOptions};
 use forward::KvType;
 use kernels::Kernels;
+use store::IoMode;
 
 use crate::size;
 
@@ -156,6 +157,9 @@ pub(crate) struct EngineFlags {
     /// Threads; 0 takes as many as the machine runs at once
     #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads)]
     threads: usize,
+    /// How weights are read: direct goes past the page cache, auto does so where the system allows it
+    #[arg(long, value_name = "WAY", default_value = "auto", value_parser = io_mode)]
+    io: IoMode,
     /// How keys and values are stored
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     kv_type: KvType,
@@ -173,6 +177,8 @@ impl EngineFlags {
             memory_budget: self.memory_budget,
             ctx: self.ctx,
             threads: self.threads,
+            io: self.io,
+            max_logit_rows: 1,
             kv_type: self.kv_type,
             kernels: self.kernels,
         }
@@ -211,6 +217,15 @@ fn threads(text: &str) -> Result<usize, String> {
 
 fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn io_mode(text: &str) -> Result<IoMode, String> {
+    match text {
+        "auto" => Ok(IoMode::Auto),
+        "direct" => Ok(IoMode::Direct),
+        "buffered" => Ok(IoMode::Buffered),
+        _ => Err("must be auto, direct or buffered".to_owned()),
+    }
 }
 
 fn kv_type(text: &str) -> Result<KvType, String> {

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 
 use engine::{Generation, StepLogprobs, TokenLogprob};
 use serde_json::{Value, json};
-use store::{ReadStats, ResidencyPlan, peak_memory};
+use store::{ResidencyPlan, peak_memory};
 
 use crate::size;
 
@@ -60,7 +60,7 @@ pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> Strin
     let prompt_rate = generation.prompt_tokens as f64 / prefill.max(1e-9);
     format!(
         "prompt {} tokens in {prefill:.2} s ({prompt_rate:.1} tokens/s), answer {} tokens in {:.2} s ({:.1} tokens/s), {}\n\
-         read {} in {:.2} s waiting ({}/s), {} a token; compute {:.2} s; {:.0}% of the limit\n\
+         read {} at {}/s, {} a token; waited {:.2} s, computed {:.2} s: {:.0}% of the limit\n\
          memory: {} of weights kept ({:.0}%), peak {}, budget {}",
         generation.prompt_tokens,
         generation.tokens.len(),
@@ -68,9 +68,9 @@ pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> Strin
         timings.tokens_per_second(),
         generation.finish_reason.name(),
         size::show(io.bytes_read),
-        io.stall_s,
         size::show(io.bytes_per_second as u64),
         size::show(io.bytes_per_token as u64),
+        io.stall_s,
         io.compute_s,
         io.percent_of_limit,
         size::show(generation.decode_reads.pinned_bytes),
@@ -92,20 +92,21 @@ struct Io {
 
 impl Io {
     fn of(generation: &Generation) -> Io {
-        let ReadStats { bytes_read: prefill_bytes, stall: prefill_stall, .. } = generation.prefill_reads;
-        let decode = generation.decode_reads;
-        let bytes_read = prefill_bytes + decode.bytes_read;
-        let stall_s = (prefill_stall + decode.stall).as_secs_f64();
-        let total_s = (generation.timings.prefill + generation.timings.decode).as_secs_f64();
+        let (prefill, decode) = (generation.prefill_reads, generation.decode_reads);
+        let bytes_read = prefill.bytes_read + decode.bytes_read;
+        let stall = prefill.stall + decode.stall;
+        let busy_s = (prefill.busy + decode.busy).as_secs_f64();
+        let total = generation.timings.prefill + generation.timings.decode;
         let decode_s = generation.timings.decode.as_secs_f64();
+        // A pass can be no faster than the drive alone, at the rate that it gave, or than the arithmetic alone.
+        let limit_s = decode.busy.as_secs_f64().max(decode_s - decode.stall.as_secs_f64());
         Io {
             bytes_read,
             bytes_per_token: decode.bytes_read as f64 / (generation.timings.decode_passes.max(1)) as f64,
-            bytes_per_second: if stall_s > 0.0 { bytes_read as f64 / stall_s } else { 0.0 },
-            stall_s,
-            compute_s: (total_s - stall_s).max(0.0),
-            // Nothing is streamed, so the limit is compute alone: what is not waiting is at the limit.
-            percent_of_limit: 100.0 * (1.0 - decode.stall.as_secs_f64() / decode_s.max(1e-9)).max(0.0),
+            bytes_per_second: if busy_s > 0.0 { bytes_read as f64 / busy_s } else { 0.0 },
+            stall_s: stall.as_secs_f64(),
+            compute_s: total.saturating_sub(stall).as_secs_f64(),
+            percent_of_limit: if decode_s > 0.0 { 100.0 * (limit_s / decode_s).min(1.0) } else { 0.0 },
         }
     }
 }

@@ -25,6 +25,14 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system has no memory for a slab.
+    #[error("no memory for {len} bytes of weights: {source}; use a smaller --memory-budget")]
+    Memory {
+        /// How many bytes.
+        len: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A tensor's rows do not fit this machine's address space.
     #[error("tensor {tensor} is too large for this machine")]
     TooLarge {

@@ -1,22 +1,25 @@
 //! Bytes under a budget: which weights are in memory, and how the others get there.
 //!
 //! [`SlabTable`] cuts every weight matrix into slabs, runs of whole rows. [`plan`] decides from their sizes and a
-//! [`Budget`] what stays in memory. [`WeightStore`] hands out a [`SlabGuard`] for a slab that the forward pass needs,
+//! [`Budget`] what stays in memory and what is read in every pass. [`WeightStore`] hands out a [`SlabGuard`] for a slab that the forward pass needs,
 //! reading it first if it must; a slab is in memory at least as long as its guard lives.
 //!
 //! Deliberately absent: arithmetic on weights, and any knowledge of layers beyond the order in which a pass needs them.
 
 mod error;
+mod io;
 mod memory;
 mod plan;
+mod read_ahead;
 mod slab;
 mod slot;
 mod stats;
 mod weight_store;
 
 pub use error::StoreError;
+pub use io::IoMode;
 pub use memory::{available_memory, peak_memory};
-pub use plan::{Budget, PlanError, ResidencyPlan, plan};
+pub use plan::{Budget, PlanError, Residency, ResidencyPlan, plan};
 pub use slab::{SlabId, SlabSpec, SlabTable};
 pub use stats::ReadStats;
 pub use weight_store::{SlabGuard, WeightStore};

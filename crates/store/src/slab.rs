@@ -1,7 +1,7 @@
 //! Slabs: the unit in which weights are read and kept.
 //!
-//! A slab is a run of whole rows of one matrix, at most [`MAX_SLAB_BYTES`] unless a single row is longer. Small units
-//! keep read-ahead cheap and let pins fill the budget almost to the byte.
+//! A slab is a run of whole rows of one matrix. Small units keep read-ahead cheap and let pins fill the budget almost to
+//! the byte; large ones keep a drive at its ceiling and the table short.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -10,8 +10,14 @@ use model::{Matrix, ModelSpec, TensorId};
 
 use crate::StoreError;
 
-/// Reads of 256 KiB and more reach a drive's ceiling; 4 MiB keeps the number of slabs of a 100 GB file at 25,000.
-const MAX_SLAB_BYTES: usize = 4 << 20;
+/// Reads of 256 KiB and more, several at once, reach a drive's ceiling.
+const MIN_SLAB_BYTES: u64 = 256 << 10;
+
+/// A file of 100 GB then has 25,000 slabs.
+const MAX_SLAB_BYTES: u64 = 4 << 20;
+
+/// The slots of read-ahead, a handful, should be a few percent of a budget that is a fraction of the weights.
+const SLABS_PER_MODEL: u64 = 256;
 
 /// Index of a slab in its table, in the order in which a pass needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,8 +49,12 @@ impl SlabTable {
     /// Errors: a matrix does not fit the address space.
     pub fn new(spec: &ModelSpec) -> Result<SlabTable, StoreError> {
         let mut table = SlabTable::default();
-        for matrix in spec.pass_order() {
-            table.add(spec, &matrix)?;
+        let order = spec.pass_order();
+        let weights_bytes: u64 = order.iter().map(|m| spec.tensor(m.tensor).len).sum();
+        let slab_bytes = (weights_bytes / SLABS_PER_MODEL).clamp(MIN_SLAB_BYTES, MAX_SLAB_BYTES);
+        let slab_bytes = usize::try_from(slab_bytes).expect("at most 4 MiB");
+        for matrix in &order {
+            table.add(spec, matrix, slab_bytes)?;
         }
         Ok(table)
     }
@@ -57,6 +67,12 @@ impl SlabTable {
     /// All slabs in the order of the pass.
     pub fn all(&self) -> &[SlabSpec] {
         &self.slabs
+    }
+
+    /// The ids of all slabs in the order of the pass.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SlabId> + use<> {
+        let n = u32::try_from(self.slabs.len()).expect("`add` has checked every id");
+        (0..n).map(SlabId)
     }
 
     /// The slabs of a matrix, first row first; none if a pass does not multiply with it.
@@ -72,11 +88,11 @@ impl SlabTable {
         slabs.get(at).map(|_| SlabId(range.start + u32::try_from(at).expect("fewer slabs than u32::MAX")))
     }
 
-    fn add(&mut self, spec: &ModelSpec, matrix: &Matrix) -> Result<(), StoreError> {
+    fn add(&mut self, spec: &ModelSpec, matrix: &Matrix, slab_bytes: usize) -> Result<(), StoreError> {
         let info = spec.tensor(matrix.tensor);
         let too_large = || StoreError::TooLarge { tensor: info.name.clone() };
         let row_bytes = matrix.quant.row_bytes(matrix.cols).ok_or_else(too_large)?;
-        let rows_per_slab = (MAX_SLAB_BYTES / row_bytes).max(1);
+        let rows_per_slab = (slab_bytes / row_bytes).max(1);
         let first = self.slabs.len();
         for start in (0..matrix.rows).step_by(rows_per_slab) {
             let rows = start..matrix.rows.min(start + rows_per_slab);
@@ -86,6 +102,21 @@ impl SlabTable {
         let id = |i: usize| u32::try_from(i).map_err(|_| too_large());
         self.by_tensor.insert(matrix.tensor, id(first)?..id(self.slabs.len())?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl SlabTable {
+    /// A table of slabs of these lengths, one tensor and one row each, one after another in the file.
+    pub(crate) fn of_lens(lens: &[usize]) -> SlabTable {
+        let mut table = SlabTable::default();
+        let mut offset = 0;
+        for (i, &len) in (0..).zip(lens) {
+            table.by_tensor.insert(TensorId(i), i..i + 1);
+            table.slabs.push(SlabSpec { tensor: TensorId(i), rows: 0..1, offset, len });
+            offset += len as u64;
+        }
+        table
     }
 }
 

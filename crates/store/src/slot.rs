@@ -1,62 +1,69 @@
-//! Memory for one slab's bytes, aligned for direct reads and for whole cache lines.
+//! Memory for one slab's bytes: whole pages, so that direct reads may land in it.
+//!
+//! A direct read moves whole blocks of the file, so a slab lies somewhere inside its slot: [`Slot::fill_for`] says which
+//! bytes to read where, and [`Slot::slab`] is the slab among them.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
+use memmap2::MmapMut;
 
-/// A page: what direct reads ask for on every system that we know of, and a multiple of a cache line.
-const ALIGNMENT: usize = 4096;
+use crate::StoreError;
 
-/// Bytes at an aligned address.
+/// What direct reads are aligned to: a page, and a multiple of every drive's block that we know of.
+pub(crate) const ALIGNMENT: usize = 4096;
+
+/// Room for the bytes of a slab and for the rest of the blocks at its ends.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    bytes: NonNull<u8>,
+    bytes: MmapMut,
+    start: usize,
     len: usize,
 }
 
-// SAFETY: a slot owns its memory alone, like a `Box<[u8]>`.
-unsafe impl Send for Slot {}
-// SAFETY: shared access to a slot only reads.
-unsafe impl Sync for Slot {}
+/// A read of whole blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Where in the file, a multiple of [`ALIGNMENT`].
+    pub(crate) offset: u64,
+    /// How many bytes, a multiple of [`ALIGNMENT`].
+    pub(crate) len: usize,
+    /// How many of them have to arrive; the file may end before the last block does.
+    pub(crate) needed: usize,
+}
+
+/// Bytes of a slot for a slab of `len` bytes, wherever it lies.
+pub(crate) fn slot_bytes(len: usize) -> usize {
+    len.next_multiple_of(ALIGNMENT) + ALIGNMENT
+}
 
 impl Slot {
-    /// Allocates `len` zeroed bytes. Panics if the allocator has none left.
-    pub(crate) fn new(len: usize) -> Slot {
-        let layout = Slot::layout(len);
-        // SAFETY: the layout's size is at least one page.
-        let bytes = unsafe { alloc(layout) };
-        let Some(bytes) = NonNull::new(bytes) else { handle_alloc_error(layout) };
-        // SAFETY: the allocation has at least `len` bytes; writing them makes them initialised.
-        unsafe { bytes.as_ptr().write_bytes(0, len) };
-        Slot { bytes, len }
+    /// A slot for slabs of up to `len` bytes. The system gives it memory when it is first written.
+    ///
+    /// Errors: the system has no more address space.
+    pub(crate) fn new(len: usize) -> Result<Slot, StoreError> {
+        let bytes = MmapMut::map_anon(slot_bytes(len)).map_err(|source| StoreError::Memory { len, source })?;
+        Ok(Slot { bytes, start: 0, len: 0 })
     }
 
-    fn layout(len: usize) -> Layout {
-        let size = len.max(1).next_multiple_of(ALIGNMENT);
-        Layout::from_size_align(size, ALIGNMENT).expect("a slab is far smaller than the address space")
+    /// Prepares the slot for a slab of `len` bytes at `offset` in the file and says what to read into [`Slot::target`].
+    ///
+    /// Panics if the slot is too small for it.
+    pub(crate) fn fill_for(&mut self, offset: u64, len: usize) -> Span {
+        let aligned = offset - offset % ALIGNMENT as u64;
+        self.start = usize::try_from(offset - aligned).expect("less than a block");
+        self.len = len;
+        let span =
+            Span { offset: aligned, len: (self.start + len).next_multiple_of(ALIGNMENT), needed: self.start + len };
+        assert!(span.len <= self.bytes.len(), "a slab of {len} bytes in a slot of {}", self.bytes.len());
+        span
     }
-}
 
-impl Deref for Slot {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        // SAFETY: `new` initialised `len` bytes, which live until `drop`.
-        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.len) }
+    /// Where the bytes of a span go.
+    pub(crate) fn target(&mut self, span: Span) -> &mut [u8] {
+        &mut self.bytes[..span.len]
     }
-}
 
-impl DerefMut for Slot {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `self` is borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_ptr(), self.len) }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with the same layout.
-        unsafe { dealloc(self.bytes.as_ptr(), Slot::layout(self.len)) }
+    /// The slab's bytes, once its span has been read.
+    pub(crate) fn slab(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
     }
 }
 
@@ -65,11 +72,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_aligned_and_holds_what_is_written() {
-        let mut slot = Slot::new(4097);
-        assert_eq!(slot.as_ptr() as usize % ALIGNMENT, 0);
-        assert_eq!(slot.len(), 4097);
-        slot[4096] = 7;
-        assert_eq!((slot[0], slot[4096]), (0, 7));
+    fn a_span_is_whole_blocks_around_the_slab() {
+        let mut slot = Slot::new(5000).unwrap();
+        let span = slot.fill_for(4096 + 100, 5000);
+        assert_eq!(span, Span { offset: 4096, len: 8192, needed: 5100 });
+        slot.target(span)[100] = 7;
+        slot.target(span)[5099] = 9;
+        assert_eq!((slot.slab().len(), slot.slab()[0], slot.slab()[4999]), (5000, 7, 9));
+        assert_eq!(slot.target(span).as_ptr() as usize % ALIGNMENT, 0);
+    }
+
+    #[test]
+    fn a_slot_takes_its_largest_slab_at_every_offset() {
+        for len in [1, 4096, 4097, 10_000] {
+            for offset in [0, 1, 4095, 4096, 12_345] {
+                let mut slot = Slot::new(len).unwrap();
+                let span = slot.fill_for(offset, len);
+                assert!(span.offset <= offset && span.offset + span.needed as u64 == offset + len as u64);
+            }
+        }
     }
 }

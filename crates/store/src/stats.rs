@@ -9,9 +9,13 @@ pub struct ReadStats {
     pub bytes_read: u64,
     /// Time during which the pass waited for reads.
     pub stall: Duration,
-    /// Slabs that were in memory when the pass asked for them.
+    /// Time during which the drive worked on at least one read.
+    pub busy: Duration,
+    /// Slabs that were kept in memory when the pass asked for them.
     pub hits: u64,
-    /// Slabs that had to be read.
+    /// Slabs that had been read ahead when the pass asked for them.
+    pub prefetch_hits: u64,
+    /// Slabs that the pass had to wait for.
     pub misses: u64,
     /// Bytes of slabs that are kept in memory now.
     pub pinned_bytes: u64,
@@ -23,7 +27,9 @@ impl ReadStats {
         ReadStats {
             bytes_read: self.bytes_read - earlier.bytes_read,
             stall: self.stall - earlier.stall,
+            busy: self.busy - earlier.busy,
             hits: self.hits - earlier.hits,
+            prefetch_hits: self.prefetch_hits - earlier.prefetch_hits,
             misses: self.misses - earlier.misses,
             pinned_bytes: self.pinned_bytes,
         }

@@ -4,7 +4,7 @@ use forward::{Batch, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, L
 use kernels::Kernels;
 use model::ModelSpec;
 use model::gguf::Gguf;
-use store::WeightStore;
+use store::{Budget, IoMode, ResidencyPlan, SlabTable, WeightStore, plan};
 use testkit::{TinyModel, temp_model};
 
 /// A prompt longer than any batch whose bits are promised, with a token that comes three times in a row.
@@ -19,11 +19,14 @@ pub(crate) struct Setup {
     pub(crate) kernels: &'static Kernels,
     pub(crate) threads: usize,
     pub(crate) kv_type: KvType,
+    /// Memory for weights, as a share of what all of them would need; 0 is the least that works.
+    pub(crate) pinned_share: f64,
+    pub(crate) io: IoMode,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { kernels: Kernels::detect(), threads: 2, kv_type: KvType::F32 }
+        Setup { kernels: Kernels::detect(), threads: 2, kv_type: KvType::F32, pinned_share: 2.0, io: IoMode::Auto }
     }
 }
 
@@ -38,10 +41,20 @@ pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
     let path = temp_model(&model.gguf_bytes());
     let header = Gguf::open(&path).expect("testkit writes GGUF");
     let spec = ModelSpec::from_gguf(&header).expect("the model is complete");
-    let store = WeightStore::open(&path, &spec).expect("the file is there");
-    let Setup { kernels, threads, kv_type } = setup;
+    let Setup { kernels, threads, kv_type, pinned_share, io } = setup;
+    let plan = plan_for(&spec, pinned_share);
+    let store = WeightStore::open(&path, &spec, &plan, io).expect("the file is there");
     let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences });
     Runner::new(spec, store, backend, RunnerOptions { ctx, max_sequences, max_rows }).expect("the file can be read")
+}
+
+/// The plan that pins about this share of the weights.
+fn plan_for(spec: &ModelSpec, pinned_share: f64) -> ResidencyPlan {
+    let slabs = SlabTable::new(spec).expect("tiny");
+    let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0 };
+    let all = plan(&slabs, budget(1 << 40)).expect("it fits");
+    let limit = (all.weights_bytes as f64 * pinned_share) as u64;
+    plan(&slabs, budget(limit.max(all.minimum_budget_bytes))).expect("the least that works")
 }
 
 /// Feeds `tokens` to [`SEQ`] in segments of these lengths; the logits after each token.
