@@ -143,6 +143,23 @@ fn a_value_has_the_same_bits_in_every_company() {
     }
 }
 
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn dequantised_weights_have_the_same_bits(case in cases(1, 1)) {
+        let operands = case.operands();
+        let mut want = vec![f32::NAN; operands.cols];
+        Kernels::scalar().dequantise(operands.format.quant, &operands.weights, &mut want);
+        for kernels in Kernels::available() {
+            let mut got = vec![0.0; operands.cols];
+            kernels.dequantise(operands.format.quant, &operands.weights, &mut got);
+            let same = want.iter().zip(&got).all(|(want, got)| want.to_bits() == got.to_bits());
+            prop_assert!(same, "{:?} {}", kernels, operands.format.name);
+        }
+    }
+}
+
 /// A broken activation breaks its own token and no other.
 #[test]
 fn a_nan_stays_in_its_token() {

@@ -13,7 +13,7 @@ use crate::activation::{Q8_1Chunk, Q8_1Row};
 use crate::ops::MatmulArgs;
 
 /// Tokens that share an unpacked panel. At 64, unpacking is about 3% of the work and the activations of 4,096 columns
-/// (305 KiB) stay in the second-level cache while the rows pass by.
+/// (304 KiB) stay in the second-level cache while the rows pass by.
 const TOKENS: usize = 64;
 
 /// Blocks in a panel: 2.5 KiB, so that it stays in the first-level cache beside the activations.

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{load_16, load_32, sum_f32};
+use super::lanes::{load_16, load_32, prefetch, sum_f32};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -76,6 +76,11 @@ fn multiply_tile<const R: usize, const T: usize, const EIGHT: usize>(
     let row_eights = rows.map(|row| &row.as_chunks::<EIGHT>().0[..n_eights]);
     let token_eights = tokens.map(|token| &token.as_chunks::<32>().0[..n_eights]);
     for i in 0..n_eights {
+        if T == 1 && (i * EIGHT).is_multiple_of(64) {
+            for row in row_eights {
+                prefetch(&row[i], 4 * rows[0].len());
+            }
+        }
         add(row_eights.map(|row| &row[i]), token_eights.map(|token| &token[i]));
     }
     if !tokens[0].len().is_multiple_of(32) {

@@ -1,0 +1,125 @@
+//! The doors refuse operands whose lengths disagree, before any tier's code sees them.
+//!
+//! The SIMD code behind the doors trusts the lengths, so a missing check could read past a slice. Each case here is one
+//! byte, one number or one row off; every tier must panic on it, and run on the right lengths.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use kernels::{ActivationType, AttendArgs, Kernels, KvType, QuantType, RopeLayout};
+
+fn refuses(kernels: &Kernels, what: &str, call: impl FnOnce()) {
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err(), "{kernels:?} accepted {what}");
+}
+
+/// Multiplies buffers of these lengths.
+fn multiply(kernels: &Kernels, quant: QuantType, cols: usize, weights: usize, activations: usize, out: usize) {
+    kernels.matmul(quant, cols, &vec![0; weights], &vec![0; activations], &mut vec![0.0; out]);
+}
+
+#[test]
+fn matmul_checks_all_three_matrices() {
+    for kernels in Kernels::available() {
+        for format in QuantType::formats() {
+            let (quant, cols) = (format.quant, 256);
+            let w = quant.row_bytes(cols).expect("whole blocks");
+            let a = format.activation.row_bytes(cols);
+            multiply(kernels, quant, cols, 3 * w, 2 * a, 6);
+            multiply(kernels, quant, cols, 0, 2 * a, 0);
+            multiply(kernels, quant, cols, 3 * w, 0, 0);
+            refuses(kernels, "a cut weight row", || multiply(kernels, quant, cols, 3 * w - 1, 2 * a, 6));
+            refuses(kernels, "a cut activation row", || multiply(kernels, quant, cols, 3 * w, 2 * a - 1, 6));
+            refuses(kernels, "a short output", || multiply(kernels, quant, cols, 3 * w, 2 * a, 5));
+            refuses(kernels, "a long output", || multiply(kernels, quant, cols, 3 * w, 2 * a, 7));
+            refuses(kernels, "no columns", || multiply(kernels, quant, 0, 0, 0, 0));
+            if format.block_len > 1 {
+                refuses(kernels, "a part of a block", || multiply(kernels, quant, 255, w, a, 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_checked_when_packed_and_unpacked() {
+    for kernels in Kernels::available() {
+        refuses(kernels, "a short block", || kernels.dequantise(QuantType::Q4_0, &[0; 17], &mut [0.0; 32]));
+        refuses(kernels, "half a block", || kernels.dequantise(QuantType::Q4_0, &[0; 18], &mut [0.0; 16]));
+        for activation in [ActivationType::F32, ActivationType::Q8_1, ActivationType::Q8_K] {
+            let bytes = activation.row_bytes(256);
+            kernels.quantise(activation, &[1.0; 256], &mut vec![0; bytes]);
+            refuses(kernels, "a short row", || kernels.quantise(activation, &[1.0; 256], &mut vec![0; bytes - 1]));
+        }
+        refuses(kernels, "half a block", || kernels.quantise(ActivationType::Q8_1, &[1.0; 16], &mut [0; 19]));
+        for kv_type in [KvType::F16, KvType::F32] {
+            let bytes = 5 * kv_type.bytes();
+            refuses(kernels, "a long row", || kernels.store_kv(kv_type, &[1.0; 5], &mut vec![0; bytes + 1]));
+        }
+    }
+}
+
+#[test]
+fn vectors_must_have_one_length() {
+    for kernels in Kernels::available() {
+        refuses(kernels, "a short weight", || kernels.rms_norm(&[1.0; 9], &[1.0; 8], 0.0, &mut [0.0; 9]));
+        refuses(kernels, "a short output", || kernels.rms_norm(&[1.0; 9], &[1.0; 9], 0.0, &mut [0.0; 8]));
+        refuses(kernels, "a short gate", || kernels.swiglu(&mut [1.0; 8], &[1.0; 9]));
+        refuses(kernels, "a long sum", || kernels.add(&mut [1.0; 9], &[1.0; 8]));
+        for layout in [RopeLayout::Interleaved, RopeLayout::Halves] {
+            kernels.rope(&mut [1.0; 9], &[[1.0, 0.0]; 4], layout);
+            refuses(kernels, "a short head", || kernels.rope(&mut [1.0; 7], &[[1.0, 0.0]; 4], layout));
+        }
+    }
+}
+
+/// The lengths of an attention over three positions with two heads of five and six numbers.
+#[derive(Clone, Copy)]
+struct Lengths {
+    queries: usize,
+    keys: usize,
+    values: usize,
+    stride: usize,
+    scores: usize,
+    out: usize,
+}
+
+fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
+    kernels.attend(AttendArgs {
+        kv_type,
+        n_group: 2,
+        head_dim: 5,
+        value_dim: 6,
+        queries: &vec![1.0; lengths.queries],
+        keys: &vec![0; lengths.keys],
+        values: &vec![0; lengths.values],
+        key_stride: lengths.stride,
+        value_stride: lengths.stride,
+        n_positions: 3,
+        scale: 1.0,
+        scores: &mut vec![0.0; lengths.scores],
+        out: &mut vec![0.0; lengths.out],
+    });
+}
+
+#[test]
+fn attend_checks_every_slice() {
+    for kernels in Kernels::available() {
+        for kv_type in [KvType::F16, KvType::F32] {
+            let (stride, bytes) = (32, kv_type.bytes());
+            let right = Lengths {
+                queries: 10,
+                keys: 2 * stride + 5 * bytes,
+                values: 2 * stride + 6 * bytes,
+                stride,
+                scores: 6,
+                out: 12,
+            };
+            attend(kernels, kv_type, right);
+            let check = |what, lengths| refuses(kernels, what, || attend(kernels, kv_type, lengths));
+            check("short queries", Lengths { queries: 9, ..right });
+            check("short keys", Lengths { keys: right.keys - 1, ..right });
+            check("short values", Lengths { values: right.values - 1, ..right });
+            check("short scores", Lengths { scores: 5, ..right });
+            check("a short output", Lengths { out: 11, ..right });
+            check("a stride that overflows", Lengths { stride: usize::MAX / 2 + 1, ..right });
+        }
+    }
+}
