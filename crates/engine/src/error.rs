@@ -10,7 +10,7 @@ use crate::SamplingError;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The file is not a model that runs here.
-    #[error("{path}: {source}")]
+    #[error("{}", name_once(.path, .source))]
     Model {
         /// The file.
         path: String,
@@ -58,4 +58,10 @@ pub enum EngineError {
         /// Tokens of a window.
         window: usize,
     },
+}
+
+/// The file and what is wrong with it, unless that names the file already.
+fn name_once(path: &str, source: &ModelError) -> String {
+    let problem = source.to_string();
+    if problem.contains(path) { problem } else { format!("{path}: {problem}") }
 }

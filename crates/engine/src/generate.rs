@@ -108,13 +108,14 @@ impl<'a> Run<'a> {
             self.timings.decode_passes += 1;
         };
         self.timings.decode = start.elapsed();
-        self.release(on_event);
+        self.release(reason, on_event);
         Ok(reason)
     }
 
-    /// Shows what was held back, unless a stop text has ended the generation.
-    fn release(&mut self, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>) {
-        let last = self.decoder.finish();
+    /// Shows what was held back, unless a stop text has ended the generation. A character that a limit has cut short is
+    /// no part of the text.
+    fn release(&mut self, reason: FinishReason, on_event: &mut dyn FnMut(Event) -> ControlFlow<()>) {
+        let last = if reason == FinishReason::Stop { self.decoder.finish() } else { String::new() };
         let outcome = self.stop.push(&last);
         let rest = outcome.emit + &self.stop.finish();
         if !rest.is_empty() {

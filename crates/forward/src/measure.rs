@@ -18,7 +18,9 @@ const MIN_PASSES: usize = 3;
 ///
 /// Errors: a read failed.
 pub fn weight_bytes_per_second<B: Backend>(
-    backend: &mut B, store: &WeightStore, spec: &ModelSpec,
+    backend: &mut B,
+    store: &WeightStore,
+    spec: &ModelSpec,
 ) -> Result<f64, StoreError> {
     let mut sample_bytes = 0;
     let mut sample = Vec::new();

@@ -40,7 +40,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
     /// Most tokens to generate; without it, until the model ends or the context is full
-    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<usize>,
     /// Continue the prompt as it is, without the model's chat template
     #[arg(long, conflicts_with = "system")]
@@ -52,7 +52,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// With --json, report each token's log-probability and the N best alternatives
-    #[arg(long, value_name = "N", requires = "json")]
+    #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     pub(crate) logprobs: Option<usize>,
     #[command(flatten)]
     pub(crate) sampling: SamplingFlags,
@@ -90,7 +90,7 @@ pub(crate) struct PerplexityArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// With --json, report each scored token's log-probability and the N best alternatives
-    #[arg(long, value_name = "N", requires = "json")]
+    #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     pub(crate) logprobs: Option<usize>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
@@ -117,28 +117,28 @@ pub(crate) struct TokenizeArgs {
 #[command(next_help_heading = "Sampling")]
 pub(crate) struct SamplingFlags {
     /// Randomness; 0 always takes the most probable token [default: 0.8]
-    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", allow_hyphen_values = true)]
     temperature: Option<f32>,
     /// Choose among the K most probable tokens; 0 is off [default: 40]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     top_k: Option<usize>,
     /// Choose among the most probable tokens that together have this probability; 1 is off [default: 0.9]
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
     top_p: Option<f32>,
     /// Drop tokens less probable than this share of the best one's probability; 0 is off [default: 0]
-    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", allow_hyphen_values = true)]
     min_p: Option<f32>,
     /// Divide the logits of recent tokens by this; 1 is off [default: 1]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     repeat_penalty: Option<f32>,
     /// Take this from a recent token's logit for every time it occurred [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     frequency_penalty: Option<f32>,
     /// Take this from a recent token's logit if it occurred [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", allow_hyphen_values = true)]
     presence_penalty: Option<f32>,
     /// Makes the choice repeatable [default: random]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// End the text before this; may be given several times
     #[arg(long, value_name = "TEXT", value_parser = not_empty)]
@@ -149,13 +149,13 @@ pub(crate) struct SamplingFlags {
 #[command(next_help_heading = "Engine")]
 pub(crate) struct EngineFlags {
     /// Memory that the program may use, such as 8G or 1.5G; by default what is available, less an eighth
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     memory_budget: Option<u64>,
     /// Tokens of context; by default the model's, but at most 4096 (perplexity: tokens of a window, 512)
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) ctx: Option<usize>,
     /// Threads; 0 takes as many as the machine runs at once
-    #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads)]
+    #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads, allow_negative_numbers = true)]
     threads: usize,
     /// How weights are read: direct goes past the page cache, auto does so where the system allows it
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = io_mode)]

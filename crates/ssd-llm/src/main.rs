@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::say(&format!("error: {}", output::chain(&error)));
             if error.is::<cmd::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
@@ -55,6 +55,6 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     let lines = text.lines().map(str::trim).take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more"));
     let message = lines.filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
-    eprintln!("{message} (see `ssd-llm help`)");
+    output::say(&format!("{message} (see `ssd-llm help`)"));
     ExitCode::from(2)
 }

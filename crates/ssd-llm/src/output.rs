@@ -18,6 +18,22 @@ pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
+/// Writes a line to standard error. Where nobody listens there is nobody to tell.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// An error and its causes in one line; a cause whose words are in the line already is not repeated.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 /// The object of `run --json`.
 pub(crate) fn run_json(generation: &Generation, plan: &ResidencyPlan) -> Value {
     let timings = &generation.timings;

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<()> {
         output::print(&as_table(args, &gguf, spec.as_ref().ok()))?;
     }
     if let Err(reason) = spec {
-        eprintln!("warning: this file can be shown but not run: {reason}");
+        output::say(&format!("warning: this file can be shown but not run: {reason}"));
     }
     Ok(())
 }

@@ -20,10 +20,11 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     if window < 4 {
         return Err(Usage(format!("--ctx {window} is too short a window to score; use at least 4")).into());
     }
-    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     // Half of a window is scored.
     let options = EngineOptions { ctx: Some(window), max_logit_rows: window.div_ceil(2), ..args.engine.options() };
-    let mut loaded = ModelFile::open(&args.model)?.load(&options)?;
+    let model = ModelFile::open(&args.model)?;
+    let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
+    let mut loaded = model.load(&options)?;
     let tokens = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: false });
     // Where texts begin with a certain token, so does every window.
     let bos = loaded.tokenizer.bos().filter(|bos| tokens.first() == Some(bos));

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
-use engine::{Event, GenerateRequest, ModelFile, generate};
+use engine::{Event, GenerateRequest, ModelFile, SamplingError, generate};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::{interrupt, output};
 /// Answers the prompt of the flags or of standard input.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let sampling = args.sampling.options();
-    sampling.validate().map_err(|e| Usage(e.to_string()))?;
+    sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
     let text = prompt_text(args)?;
     let file = ModelFile::open(&args.model)?;
     let mut loaded = file.load(&args.engine.options())?;
@@ -37,8 +37,18 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     if args.json {
         output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
     }
-    eprintln!("{}", output::statistics(&generation, &loaded.plan));
+    output::say(&output::statistics(&generation, &loaded.plan));
     Ok(())
+}
+
+/// An option's error in the words of the command line, where options are flags.
+fn flag_error(error: &SamplingError) -> String {
+    match error {
+        SamplingError::OutOfRange { option, value, range } => {
+            format!("--{} is {value}, but it must be {range}", option.replace('_', "-"))
+        }
+        SamplingError::NoToken => error.to_string(),
+    }
 }
 
 fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
