@@ -9,6 +9,10 @@ use crate::kernels::Kernels;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod neon;
 
 /// A table and the question whether this processor can run it.
 struct Tier {
@@ -20,6 +24,12 @@ struct Tier {
 static TIERS: &[Tier] = &[
     #[cfg(target_arch = "x86_64")]
     Tier { kernels: &avx2::KERNELS, is_supported: avx2::is_supported },
+    #[cfg(target_arch = "x86_64")]
+    Tier { kernels: &avx512::KERNELS, is_supported: avx512::is_supported },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Tier { kernels: &neon::KERNELS_WITHOUT_SDOT, is_supported: neon::lacks_sdot },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Tier { kernels: &neon::KERNELS, is_supported: neon::has_sdot },
 ];
 
 /// The tables that this processor can run.

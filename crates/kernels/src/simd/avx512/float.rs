@@ -1,0 +1,112 @@
+//! The products of F32, F16 and BF16: four weight rows by up to four tokens at a time.
+//!
+//! A dot product of one row and one token always has one accumulator of sixteen lanes, filled sixteen columns at a time
+//! and summed in one fixed order, so its bits do not depend on the tile it is in. Columns past the last sixteen come
+//! first, padded with zeros.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{each, load_32, load_singles};
+use crate::ops::MatmulArgs;
+
+/// Tokens that meet four rows before the next four come: 32 tokens of 4,096 columns (512 KiB) stay in the second-level
+/// cache while the weights pass by.
+const TOKENS: usize = 32;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_f32(args: &mut MatmulArgs<'_>) {
+    matmul::<4, 64>(args, |bytes| load_singles(bytes));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_f16(args: &mut MatmulArgs<'_>) {
+    matmul::<2, 32>(args, |bytes| _mm512_cvtph_ps(load_32(bytes)));
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_bf16(args: &mut MatmulArgs<'_>) {
+    matmul::<2, 32>(args, |bytes| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_32(bytes)))));
+}
+
+/// Multiplies weights of `BYTES` bytes each; `widen` makes f32 of the `SIXTEEN` bytes of sixteen of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn matmul<const BYTES: usize, const SIXTEEN: usize>(
+    args: &mut MatmulArgs<'_>,
+    widen: impl Fn(&[u8; SIXTEEN]) -> __m512,
+) {
+    for first in (0..args.n_tokens).step_by(TOKENS) {
+        let end = args.n_tokens.min(first + TOKENS);
+        for row in (0..args.n_rows).step_by(4) {
+            let mut token = first;
+            while token + 4 <= end {
+                multiply_tile::<4, BYTES, SIXTEEN>(args, row, token, &widen);
+                token += 4;
+            }
+            for token in token..end {
+                multiply_tile::<1, BYTES, SIXTEEN>(args, row, token, &widen);
+            }
+        }
+    }
+}
+
+/// Writes the dot products of four rows, as far as there are four, and `T` tokens.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn multiply_tile<const T: usize, const BYTES: usize, const SIXTEEN: usize>(
+    args: &mut MatmulArgs<'_>,
+    row: usize,
+    token: usize,
+    widen: impl Fn(&[u8; SIXTEEN]) -> __m512,
+) {
+    let (cols, last) = (args.cols, args.n_rows - 1);
+    let rows = each([0, 1, 2, 3], |r| &args.weights[(row + r).min(last) * cols * BYTES..][..cols * BYTES]);
+    let mut tokens = [&args.activations[..0]; T];
+    for (t, row) in tokens.iter_mut().enumerate() {
+        *row = &args.activations[(token + t) * cols * 4..][..cols * 4];
+    }
+    let mut sums = [[_mm512_setzero_ps(); T]; 4];
+    // The rest comes first: a call behind the loop would drive the sums out of their registers.
+    if !cols.is_multiple_of(16) {
+        let (row_tails, token_tails) = (each(rows, padded_tail), each(tokens, padded_tail));
+        sums = add_products(sums, row_tails.each_ref(), token_tails.each_ref(), &widen);
+    }
+    let n_sixteens = cols / 16;
+    let row_sixteens = each(rows, |row| &row.as_chunks::<SIXTEEN>().0[..n_sixteens]);
+    let token_sixteens = each(tokens, |token| &token.as_chunks::<64>().0[..n_sixteens]);
+    for i in 0..n_sixteens {
+        let (weights, activations) = (each(row_sixteens, |row| &row[i]), each(token_sixteens, |token| &token[i]));
+        sums = add_products(sums, weights, activations, &widen);
+    }
+    for (r, sums) in sums.iter().enumerate().take(args.n_rows - row) {
+        for (t, sum) in sums.iter().enumerate() {
+            args.out[(row + r) * args.n_tokens + token + t] = _mm512_reduce_add_ps(*sum);
+        }
+    }
+}
+
+/// Adds the products of sixteen columns of four rows and `T` tokens.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_products<const T: usize, const SIXTEEN: usize>(
+    mut sums: [[__m512; T]; 4],
+    weights: [&[u8; SIXTEEN]; 4],
+    activations: [&[u8; 64]; T],
+    widen: impl Fn(&[u8; SIXTEEN]) -> __m512,
+) -> [[__m512; T]; 4] {
+    for r in 0..4 {
+        let weights = widen(weights[r]);
+        for t in 0..T {
+            sums[r][t] = _mm512_fmadd_ps(weights, load_singles(activations[t]), sums[r][t]);
+        }
+    }
+    sums
+}
+
+/// What is left after the last whole `N` bytes, with zeros behind.
+fn padded_tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let tail = bytes.as_chunks::<N>().1;
+    let mut padded = [0; N];
+    padded[..tail.len()].copy_from_slice(tail);
+    padded
+}

@@ -1,0 +1,74 @@
+//! x86-64 with AVX-512 and its dot-product instructions (VNNI): Intel's servers since 2019, AMD's processors since Zen 4.
+//!
+//! The products are built as those of [`super::avx2`], with sixteen weight rows where that has eight: one row per 32-bit
+//! lane ([`lanes`]), [`block32`] and [`super_block`] hold the loops, `q*.rs` the unpacking and [`float`] the unquantised
+//! formats. `vpdpbusd` multiplies unsigned weights with signed activations and adds four products exactly; the offset of
+//! weights that are signed or centred meets the activation sums in integers. All other operations are those of AVX2.
+//!
+//! Functions here carry `#[target_feature]`, so only the doors below need `unsafe` to call them.
+
+mod block32;
+mod float;
+mod lanes;
+mod q4;
+mod q4_k;
+mod q5;
+mod q5_k;
+mod q6_k;
+mod q8_0;
+mod super_block;
+
+use super::avx2;
+use crate::kernels::{Kernels, MatmulFn};
+use crate::ops::MatmulArgs;
+
+/// The tier's table.
+pub(super) static KERNELS: Kernels = Kernels { name: "avx512", matmul: MATMUL, ..avx2::KERNELS };
+
+/// Whether this processor has the tier's instructions and those of AVX2's table.
+pub(super) fn is_supported() -> bool {
+    avx2::is_supported()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+/// By format, in the order of [`QuantType`](crate::format::QuantType).
+const MATMUL: [MatmulFn; 11] = [
+    matmul_f32,
+    matmul_f16,
+    matmul_bf16,
+    matmul_q4_0,
+    matmul_q4_1,
+    matmul_q5_0,
+    matmul_q5_1,
+    matmul_q8_0,
+    matmul_q4_k,
+    matmul_q5_k,
+    matmul_q6_k,
+];
+
+/// Makes table entries of functions that need the tier's instructions.
+macro_rules! doors {
+    ($($door:ident = $inner:path;)*) => {
+        $(fn $door(args: &mut MatmulArgs<'_>) {
+            // SAFETY: `super::supported` hands the table out only if `is_supported` found the instructions.
+            unsafe { $inner(args) }
+        })*
+    };
+}
+
+doors! {
+    matmul_f32 = float::matmul_f32;
+    matmul_f16 = float::matmul_f16;
+    matmul_bf16 = float::matmul_bf16;
+    matmul_q4_0 = q4::matmul_q4_0;
+    matmul_q4_1 = q4::matmul_q4_1;
+    matmul_q5_0 = q5::matmul_q5_0;
+    matmul_q5_1 = q5::matmul_q5_1;
+    matmul_q8_0 = q8_0::matmul;
+    matmul_q4_k = q4_k::matmul;
+    matmul_q5_k = q5_k::matmul;
+    matmul_q6_k = q6_k::matmul;
+}

@@ -1,0 +1,43 @@
+//! Q4_0 and Q4_1: nibbles of sixteen rows, transposed while still packed.
+
+use std::arch::x86_64::*;
+
+use super::block32::{self, AFFINE, Block};
+use super::lanes::{each, gather_4, gather_half, part, transpose_16, widen_two_halves};
+use crate::ops::MatmulArgs;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<18, 8>(args, |rows| Block {
+        quants: nibbles(transpose_16(each(rows, |row| part(row, 2)))),
+        scale: gather_half(each(rows, |row| part(row, 0))),
+        min: _mm512_setzero_ps(),
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<20, AFFINE>(args, |rows| {
+        let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
+        Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 4)))), scale, min }
+    });
+}
+
+/// The low halves of the bytes, then the high ones.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn nibbles([a, b, c, d]: [__m512i; 4]) -> [__m512i; 8] {
+    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn low(bytes: __m512i) -> __m512i {
+    _mm512_and_si512(bytes, _mm512_set1_epi8(15))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn high(bytes: __m512i) -> __m512i {
+    low(_mm512_srli_epi16::<4>(bytes))
+}

@@ -1,0 +1,50 @@
+//! Q5_0 and Q5_1: as Q4_0 and Q4_1, with the fifth bits spread from one 32-bit word per row.
+
+use std::arch::x86_64::*;
+
+use super::block32::{self, AFFINE, Block};
+use super::lanes::{each, gather_4, gather_half, part, pick_bytes, transpose_16, widen_two_halves};
+use super::q4::nibbles;
+use crate::ops::MatmulArgs;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<22, 16>(args, |rows| {
+        let low = nibbles(transpose_16(each(rows, |row| part(row, 6))));
+        Block {
+            quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 2))), low),
+            scale: gather_half(each(rows, |row| part(row, 0))),
+            min: _mm512_setzero_ps(),
+        }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul_q5_1(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<24, AFFINE>(args, |rows| {
+        let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
+        let low = nibbles(transpose_16(each(rows, |row| part(row, 8))));
+        Block { quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 4))), low), scale, min }
+    });
+}
+
+/// Sets bit 4 of the bytes of vector `c` where bits `4c..4c+4` of the lane's word are set.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_fifth_bits(words: __m512i, mut quants: [__m512i; 8]) -> [__m512i; 8] {
+    for (byte, [first, second]) in quants.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        // The byte that holds the bits of both vectors in all bytes of the lane, of which each picks one bit.
+        let bits = pick_bytes(words, [byte as i8; 4]);
+        *first = set_bit_4(*first, bits, 0x0804_0201);
+        *second = set_bit_4(*second, bits, 0x8040_2010u32.cast_signed());
+    }
+    quants
+}
+
+/// Sets bit 4 of those bytes of `x` in which `bits` has a bit of `mask`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn set_bit_4(x: __m512i, bits: __m512i, mask: i32) -> __m512i {
+    let is_set = _mm512_test_epi8_mask(bits, _mm512_set1_epi32(mask));
+    _mm512_mask_add_epi8(x, is_set, x, _mm512_set1_epi8(16))
+}
