@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn byte_at(offset: u64) -> u8 {
-        (offset * 31 >> 3) as u8
+        ((offset * 31) >> 3) as u8
     }
 
     /// A table of odd lengths of which every third slab is pinned, and its read-ahead with `n_slots` slots.
