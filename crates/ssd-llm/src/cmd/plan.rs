@@ -51,7 +51,8 @@ fn picture(plan: &ResidencyPlan) -> String {
     let part = plan.residency.len().div_ceil(64).max(1);
     let shade = |part: &[Residency]| {
         let pinned = part.iter().filter(|r| **r == Residency::Pinned).count();
-        SHADES[pinned * (SHADES.len() - 1) / part.len()]
+        // Only what is wholly streamed or wholly pinned looks so.
+        SHADES[(pinned * (SHADES.len() - 2)).div_ceil(part.len()) + usize::from(pinned == part.len())]
     };
     let line: String = plan.residency.chunks(part).map(shade).collect();
     format!("{line}\none pass, first layer to output head: █ pinned, · streamed\n")
