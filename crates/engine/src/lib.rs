@@ -1,7 +1,7 @@
 //! Sequences and time: from a prompt to a text.
 //!
-//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; [`generate`] continues a
-//! prompt, telling an observer [`Event`]s as they happen, and [`score`] measures how well a text is predicted. The
+//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; [`generate()`] continues a
+//! prompt, telling an observer [`Event`]s as they happen, and [`score()`] measures how well a text is predicted. The
 //! [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
 //!
 //! Deliberately absent: tensors, flags, HTTP.

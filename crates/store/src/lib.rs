@@ -1,6 +1,6 @@
 //! Bytes under a budget: which weights are in memory, and how the others get there.
 //!
-//! [`SlabTable`] cuts every weight matrix into slabs, runs of whole rows. [`plan`] decides from their sizes and a
+//! [`SlabTable`] cuts every weight matrix into slabs, runs of whole rows. [`plan()`] decides from their sizes and a
 //! [`Budget`] what stays in memory and what is read in every pass. [`WeightStore`] hands out a [`SlabGuard`] for a slab that the forward pass needs,
 //! reading it first if it must; a slab is in memory at least as long as its guard lives.
 //!

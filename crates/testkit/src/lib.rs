@@ -2,9 +2,9 @@
 //!
 //! - [`GgufWriter`]: GGUF files, right and wrong ones.
 //! - [`TinyModel`]: a random small model of a real architecture, as a file and as exact weights.
-//! - [`reference`]: its logits in f64, straight from the definitions.
+//! - [`mod@reference`]: its logits in f64, straight from the definitions.
 //! - [`compare`]: distances between an engine's logits and the reference's.
-//! - [`temp_model`]: a model file that lives as long as a test.
+//! - [`temp_model()`]: a model file that lives as long as a test.
 
 pub mod compare;
 mod gguf_writer;

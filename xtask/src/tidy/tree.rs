@@ -1,6 +1,6 @@
 //! The repository as the rules see it: paths, texts and the syntax of Rust files.
 //!
-//! [`Tree::read`] walks the folders that hold sources; [`Tree::of`] makes a tree of strings for the rules' tests. Paths are
+//! [`Tree::read`] walks the folders that hold sources; `Tree::of` makes a tree of strings for the rules' tests. Paths are
 //! relative to the top folder and use `/`. Hidden folders other than `.ci` and `.cargo`, and folders of results
 //! ([`SKIPPED`]), are not read; a file that is not UTF-8 or is over [`MAX_TEXT_BYTES`] has a path but no text.
 
