@@ -10,6 +10,7 @@ use super::byte_table::char_of;
 use super::merge_chain::{ABSENT, Merge, MergeChain};
 use super::pre_tokenizer::PreTokenizer;
 use super::vocabulary::{TokenId, Vocabulary, wrong};
+use super::word_memory::WordMemory;
 use crate::ModelError;
 use crate::gguf::Metadata;
 
@@ -53,14 +54,22 @@ impl ByteLevel {
     /// Appends the tokens of `text`.
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, out: &mut Vec<TokenId>) {
         let mut chain = MergeChain::default();
-        let mut spelled = String::new();
+        let mut memory = WordMemory::new(text.len());
         self.pre_tokenizer.split(text, &mut |word| {
-            let whole = if self.pre_tokenizer.row.whole_words { whole(vocabulary, word, &mut spelled) } else { None };
-            match whole {
+            memory.append(word, out, |word, out| match self.whole(vocabulary, word) {
                 Some(token) => out.push(token),
                 None => self.encode_word(word, &mut chain, out),
-            }
+            });
         });
+    }
+
+    /// The token that spells all of `word`, where such tokens need no merging.
+    fn whole(&self, vocabulary: &Vocabulary, word: &str) -> Option<TokenId> {
+        if !self.pre_tokenizer.row.whole_words {
+            return None;
+        }
+        let spelled: String = word.bytes().map(char_of).collect();
+        vocabulary.ordinary_id(spelled.as_bytes())
     }
 
     fn encode_word(&self, word: &str, chain: &mut MergeChain, out: &mut Vec<TokenId>) {
@@ -85,11 +94,4 @@ fn resolve(vocabulary: &Vocabulary, merge: &[u8], text: &mut Vec<u8>) -> Option<
     text.extend_from_slice(right);
     let pair = [vocabulary.ordinary_id(left)?, vocabulary.ordinary_id(right)?];
     Some((pair, vocabulary.ordinary_id(text)?))
-}
-
-/// The token that spells all of `word`.
-fn whole(vocabulary: &Vocabulary, word: &str, spelled: &mut String) -> Option<TokenId> {
-    spelled.clear();
-    spelled.extend(word.bytes().map(char_of));
-    vocabulary.ordinary_id(spelled.as_bytes())
 }

@@ -18,6 +18,7 @@ mod sentence_piece;
 mod special;
 mod text_decoder;
 mod vocabulary;
+mod word_memory;
 
 pub use codec::{EncodeOptions, SpecialTokens, Tokenizer};
 pub use text_decoder::TextDecoder;

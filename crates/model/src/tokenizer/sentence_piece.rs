@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use super::merge_chain::{ABSENT, Merge, MergeChain, Symbol};
 use super::vocabulary::{TokenId, TokenKind, Vocabulary, one_per_token, wrong};
+use super::word_memory::WordMemory;
 use crate::ModelError;
 use crate::gguf::{Array, Metadata};
 
@@ -60,10 +61,11 @@ impl SentencePiece {
             spelled.push_str(part);
         }
         let mut chain = MergeChain::default();
+        let mut memory = WordMemory::new(spelled.len());
         let mut rest = spelled.as_str();
         while !rest.is_empty() {
             let (word, after) = rest.split_at(if self.words_apart { word_end(rest) } else { rest.len() });
-            self.encode_word(vocabulary, word, &mut chain, out);
+            memory.append(word, out, |word, out| self.encode_word(vocabulary, word, &mut chain, out));
             rest = after;
         }
     }
