@@ -4,7 +4,7 @@ use model::gguf::Value;
 use model::{EncodeOptions, TokenId};
 use serde_json::Value as Json;
 
-use crate::fixtures::{NAMES, PLAIN, build, changed, data_file, metadata, tokenizer};
+use crate::fixtures::{NAMES, PLAIN, build, changed, data_file, metadata, sentence_piece, tokenizer};
 
 fn ids(line: &str) -> Vec<TokenId> {
     line.split_whitespace().map(|id| id.parse().expect("a number")).collect()
@@ -40,6 +40,14 @@ fn recorded_texts_become_exactly_the_ids_of_llama_cpp() {
         let ids = last.2.as_ref().unwrap().encode(case["text"].as_str().unwrap(), options);
         assert_eq!(serde_json::json!(ids), case["ids"], "{case}");
     }
+}
+
+#[test]
+fn a_sentence_piece_may_reach_across_words() {
+    let no_prefix = [("tokenizer.ggml.add_space_prefix", Value::Bool(false))];
+    let tokens = [("▁", 1), ("a", 1), ("b", 1), ("a▁", 1), ("a▁b", 1)];
+    assert_eq!(build(&changed(&sentence_piece(&tokens), &no_prefix)).encode("a ba b", PLAIN), [4, 4]);
+    assert_eq!(build(&changed(&sentence_piece(&tokens[..3]), &no_prefix)).encode("a ba", PLAIN), [1, 0, 2, 1]);
 }
 
 fn changes(json: &Json) -> Vec<(&str, Value)> {
