@@ -12,14 +12,18 @@ const MAX_DEPTH: usize = 200;
 /// The bytes of output that cost one unit of fuel.
 const BYTES_PER_FUEL: usize = 8;
 
-/// The size of a value in bytes, near enough for a budget.
+/// What an item counts on top of its text: templates look at each message several times, however short it is.
+const ITEM_BYTES: u64 = 250;
+
+/// The size of a value in bytes, as the budget for work counts it.
 pub(super) fn size(value: &Json) -> u64 {
-    match value {
-        Json::Null | Json::Bool(_) | Json::Number(_) => 8,
-        Json::String(text) => 8 + text.len() as u64,
-        Json::Array(items) => 8 + items.iter().map(size).sum::<u64>(),
-        Json::Object(entries) => 8 + entries.iter().map(|(key, item)| key.len() as u64 + size(item)).sum::<u64>(),
-    }
+    let content = match value {
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+        Json::String(text) => text.len() as u64,
+        Json::Array(items) => items.iter().map(size).sum(),
+        Json::Object(entries) => entries.iter().map(|(key, item)| key.len() as u64 + size(item)).sum(),
+    };
+    ITEM_BYTES + content
 }
 
 /// Converts JSON to a template value; objects keep their order.
@@ -204,7 +208,7 @@ impl Writer<'_> {
 }
 
 /// A float as Python prints it: the shortest digits that read back, with an exponent below 1e-4 and from 1e16 on.
-fn python_float(value: f64) -> String {
+pub(super) fn python_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -4,18 +4,21 @@
 //! Hugging Face's `apply_chat_template` does, byte for byte: the same whitespace rules, the same filters and tests, the
 //! same `tojson`, Python's string methods and Python's way of printing values.
 //!
-//! A template is part of a downloaded file, so it is untrusted: a render has a budget for the work it may do, a limit on
-//! its output and a stack of its own. `source` checks and rewrites the text of a template, `python` and `json` hold what
-//! differs between Python and the template library, `clock` formats the date.
+//! A template is part of a downloaded file, so it is untrusted: a render has a budget of work, which limits its memory
+//! and output too, a stack of its own and a time limit. `source` checks and rewrites the text of a template, `bounded`
+//! limits its values, `python` and `json` hold what differs between Python and the template library, `clock` the date.
 //!
 //! Deliberately absent: tokenising (special tokens stay text here) and knowledge of any particular model.
 
+mod bounded;
 mod clock;
 mod json;
 mod python;
 mod source;
 
-use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind};
@@ -25,17 +28,20 @@ use crate::ModelError;
 
 /// The work that a render may do whatever its input: instructions, and 64 bytes of data each.
 const BASE_FUEL: u64 = 500_000;
-/// What an input byte adds to it. The templates measured use up to a third of this on long conversations.
+/// What a byte of the input adds to it. An item, such as a message or its role, counts as 250 more.
 const FUEL_PER_BYTE: u64 = 2;
 /// How deep macros and loops nest; the template library's own stack use stays below 1 MiB at this depth.
 const MAX_RECURSION: usize = 200;
-/// The stack for compiling: the longest tag and the deepest `elif` chain that `source` lets through need a tenth of it.
-const COMPILE_STACK: usize = 64 << 20;
+/// The stack to compile and render on, which costs only what is touched: optimised, the longest `elif` chain and the
+/// deepest value that get through need some 20 MiB of it; without optimisation many times that.
+const STACK_BYTES: usize = 512 << 20;
+/// After this a render is given up. One takes a thousandth of it; only values built to defeat the budget get here.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A compiled chat template.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    environment: Arc<Environment<'static>>,
+    environment: Environment<'static>,
     bos_token: String,
     eos_token: String,
 }
@@ -68,13 +74,8 @@ impl ChatTemplate {
     /// Errors: a syntax error with its line, or a template past the size limits.
     pub fn new(source: &str, bos_token: &str, eos_token: &str) -> Result<Self, ModelError> {
         let source = source::prepare(source).map_err(ModelError::Template)?;
-        let environment =
-            on_stack(COMPILE_STACK, || compile(source))?.map_err(|e| ModelError::Template(message(&e)))?;
-        Ok(Self {
-            environment: Arc::new(environment),
-            bos_token: bos_token.to_owned(),
-            eos_token: eos_token.to_owned(),
-        })
+        let environment = on_thread(TIME_LIMIT, || compile(source))?.map_err(|e| ModelError::Template(message(&e)))?;
+        Ok(Self { environment, bos_token: bos_token.to_owned(), eos_token: eos_token.to_owned() })
     }
 
     /// Renders the prompt.
@@ -84,10 +85,10 @@ impl ChatTemplate {
     pub fn render(&self, options: &RenderOptions) -> Result<String, ModelError> {
         let context = self.context(options);
         let fuel = BASE_FUEL + FUEL_PER_BYTE * json::size(&context);
-        let mut environment = Environment::clone(&self.environment);
+        let mut environment = self.environment.clone();
         environment.set_fuel(Some(fuel));
         clock::install(&mut environment, options.unix_time);
-        on_stack(render_stack(fuel), || render(&environment, context))?.map_err(|e| ModelError::Template(message(&e)))
+        on_thread(TIME_LIMIT, move || render(&environment, context))?.map_err(|e| ModelError::Template(message(&e)))
     }
 
     fn context(&self, options: &RenderOptions) -> Value {
@@ -112,6 +113,7 @@ fn compile(source: String) -> Result<Environment<'static>, Error> {
     environment.set_debug(false);
     python::install(&mut environment);
     json::install(&mut environment);
+    bounded::install(&mut environment);
     environment.add_template_owned(NAME, source)?;
     Ok(environment)
 }
@@ -120,20 +122,21 @@ fn render(environment: &Environment, context: Value) -> Result<String, Error> {
     environment.get_template(NAME)?.render(json::from_json(context))
 }
 
-/// Runs `work` on a thread with a stack of `bytes`: long operator chains and deep values recurse in the template library.
-fn on_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, ModelError> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work);
-        let thread = thread.map_err(|e| ModelError::Template(format!("cannot start a thread to render on: {e}")))?;
-        thread.join().map_err(|_| ModelError::Template("rendering failed unexpectedly".to_owned()))
+/// Runs `work` on a thread with a large stack: long operator chains and deep values recurse in the template library.
+///
+/// Errors: it does not end within `limit`. The thread is then left to itself.
+fn on_thread<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ModelError> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let body = move || drop(sender.send(work()));
+    let thread = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES).spawn(body);
+    thread.map_err(|e| ModelError::Template(format!("cannot start a thread to render on: {e}")))?;
+    receiver.recv_timeout(limit).map_err(|e| match e {
+        RecvTimeoutError::Timeout => ModelError::Template("it takes too long".to_owned()),
+        RecvTimeoutError::Disconnected => ModelError::Template("rendering failed unexpectedly".to_owned()),
     })
 }
 
 /// What the template or the library said, with the line where it is known.
-fn render_stack(fuel: u64) -> usize {
-    (4 << 20) + usize::try_from(fuel).unwrap_or(usize::MAX).saturating_mul(384)
-}
-
 fn message(error: &Error) -> String {
     if error.kind() == ErrorKind::OutOfFuel {
         return "it does more work than a prompt of this size can need".to_owned();
