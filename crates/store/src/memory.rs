@@ -14,10 +14,26 @@ pub fn available_memory() -> u64 {
 
 /// The most memory that the process has held at once, in bytes.
 pub fn peak_memory() -> u64 {
-    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
-    let max = usage.map_or(0, |u| u64::try_from(u.max_rss()).unwrap_or(0));
-    // Linux counts in KiB, macOS in bytes.
-    if cfg!(target_os = "macos") { max } else { max * 1024 }
+    high_water_mark().unwrap_or_else(|| {
+        let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
+        // macOS counts in bytes.
+        usage.map_or(0, |u| u64::try_from(u.max_rss()).unwrap_or(0))
+    })
+}
+
+/// Linux's own mark for this program. The one of `getrusage` outlives `exec` there, and so begins at the memory of
+/// whoever started the program.
+#[cfg(target_os = "linux")]
+fn high_water_mark() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn high_water_mark() -> Option<u64> {
+    None
 }
 
 /// What the tightest memory control group above this process has left.
