@@ -99,7 +99,7 @@ enum Cutter {
 impl PreTokenizer {
     /// The way to cut words that the file names; a name that nobody knows warns and means `default`.
     ///
-    /// Errors: none of its expressions compiles, which the tests exclude.
+    /// Errors: an expression does not compile, which the tests exclude.
     pub(super) fn new(name: Option<&str>) -> Result<PreTokenizer, ModelError> {
         let row = ROWS.iter().find(|row| name.is_some_and(|name| row.names.contains(&name)));
         let row = row.unwrap_or_else(|| {
