@@ -232,3 +232,12 @@ fn a_name_of_64_bytes_and_an_alignment_of_1_are_read() {
 fn a_split_of_one_part_is_a_whole_file() {
     parse(&GgufWriter::new().kv("split.count", 1u16).to_bytes());
 }
+
+#[test]
+fn what_has_no_path_is_one_file_without_a_stamp() {
+    let bytes = GgufWriter::new().tensor("t", &[1], ggml_type::F32, [0; 4]).to_bytes();
+    let gguf = parse(&bytes);
+    let [file] = gguf.files() else { panic!("{:?}", gguf.files()) };
+    assert_eq!((file.path.as_os_str().len(), file.len, file.stamp), (0, bytes.len() as u64, None));
+    assert_eq!(gguf.tensors()[0].file, 0);
+}

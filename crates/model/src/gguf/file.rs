@@ -1,154 +1,127 @@
-//! [`Gguf`]: a parsed header, from the magic to the start of the tensor data.
+//! One file of a model on disk: its header, read, and what tells it from another that takes its place.
 //!
-//! This file has the order of things: magic and version, counts, metadata, tensor table, and then whether the tensors
-//! fit the file. [`Gguf::open`] takes a path, [`Gguf::parse`] anything that reads. The parts are read in
-//! `metadata_reader` and `tensor_table`, both on top of `reader`.
+//! [`GgufFile`] is what stays known of a file whose header was read, [`FileStamp`] what it was at that moment: whoever
+//! opens it later compares stamps before trusting offsets that the header gave. `Part` is the two with the header.
 
 use std::fs::{self, File};
-use std::io::Read;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use super::metadata_reader::{self, read_metadata};
-use super::not_gguf::{LOOK_BYTES, not_gguf};
-use super::reader::Reader;
-use super::tensor_table::{self, Layout, TensorTable, read_tensors};
-use super::{Metadata, TensorInfo, limits};
+use super::header::Header;
 use crate::ModelError;
 
-const MAGIC: &[u8] = b"GGUF";
-
-/// The alignment of a file that names none: GGUF's own default.
-const DEFAULT_ALIGNMENT: u64 = 32;
-
-/// The header of a GGUF file.
-#[derive(Clone, Debug)]
-pub struct Gguf {
-    version: u32,
-    metadata: Metadata,
-    table: TensorTable,
-    data_offset: u64,
-    file_len: u64,
+/// A file of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GgufFile {
+    /// Where it was opened; empty for what was read without a path.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub len: u64,
+    /// What it was when its header was read; `None` for what was read without a path.
+    pub stamp: Option<FileStamp>,
 }
 
-impl Gguf {
+/// What changes when a file is replaced or written to.
+///
+/// Stamps of a file that nobody touched are equal. A change is missed only where it leaves the length as it was and
+/// comes within the resolution of the file system's clock, or sets the time of modification back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp {
+    len: u64,
+    modified: SystemTime,
+    /// Device and inode.
+    #[cfg(unix)]
+    identity: (u64, u64),
+}
+
+impl FileStamp {
+    /// The stamp of an open file, as it is now.
+    ///
+    /// Errors: what the system says.
+    pub fn of(file: &File) -> io::Result<FileStamp> {
+        let about = file.metadata()?;
+        Ok(FileStamp {
+            len: about.len(),
+            modified: about.modified()?,
+            #[cfg(unix)]
+            identity: (std::os::unix::fs::MetadataExt::dev(&about), std::os::unix::fs::MetadataExt::ino(&about)),
+        })
+    }
+}
+
+/// A file with its header.
+pub(super) struct Part {
+    pub(super) file: GgufFile,
+    pub(super) header: Header,
+}
+
+impl Part {
     /// Reads the header of the file at `path`.
     ///
-    /// Errors: the file cannot be read, is no GGUF file of version 2 or 3, is damaged or cut short, or holds tensors
-    /// of a type that this program does not have; the message names the file, the place and the cure.
-    pub fn open(path: &Path) -> Result<Gguf, ModelError> {
+    /// Errors: the file cannot be read, or [`Header::read`] fails; with the path.
+    pub(super) fn open(path: &Path) -> Result<Part, ModelError> {
         let io_error = |source| ModelError::Io { path: path.display().to_string(), source };
         // Looked at before it is opened: opening a named pipe would wait for its writer.
         let about = fs::metadata(path).map_err(io_error)?;
-        let parsed = if about.is_file() {
-            let file = File::open(path).map_err(io_error)?;
-            Gguf::parse(file, about.len())
-        } else {
+        if !about.is_file() {
             let kind = if about.is_dir() { "a directory" } else { "no regular file" };
-            Err(ModelError::Gguf(format!("this is {kind}: name a .gguf file")))
-        };
-        parsed.map_err(|problem| ModelError::File { path: path.display().to_string(), problem: Box::new(problem) })
-    }
-
-    /// Reads the header of a file of `file_len` bytes from its start; reads no tensor data.
-    ///
-    /// Errors: as [`Gguf::open`], without the name of the file.
-    pub fn parse(input: impl Read, file_len: u64) -> Result<Gguf, ModelError> {
-        let mut reader = Reader::new(input, file_len);
-        let version = read_version(&mut reader)?;
-        let n_tensors = read_count(&mut reader, "tensors", limits::TENSORS)?;
-        let n_entries = read_count(&mut reader, "metadata entries", limits::METADATA_ENTRIES)?;
-        let smallest = n_tensors * tensor_table::SMALLEST_ENTRY + n_entries * metadata_reader::SMALLEST_ENTRY;
-        reader.need(smallest, &format_args!("{n_entries} metadata entries and {n_tensors} tensors"))?;
-
-        let metadata = read_metadata(&mut reader, n_entries)?;
-        refuse_split(&metadata)?;
-        let alignment = alignment(&metadata)?;
-        let mut table = read_tensors(&mut reader, n_tensors)?;
-        let data_offset = reader.at().next_multiple_of(alignment);
-        Layout { data_offset, alignment, file_len }.place(&mut table)?;
-        Ok(Gguf { version, metadata, table, data_offset, file_len })
-    }
-
-    /// The version of the container format: 2 or 3.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
-
-    /// The key-value table.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// All tensors in the order of the tensor table.
-    pub fn tensors(&self) -> &[TensorInfo] {
-        &self.table.tensors
-    }
-
-    /// The tensor with this name.
-    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
-        self.table.get(name)
-    }
-
-    /// Where tensor data starts, in bytes; a file without tensors may end before.
-    pub fn data_offset(&self) -> u64 {
-        self.data_offset
-    }
-
-    /// The bytes of the whole file.
-    pub fn file_len(&self) -> u64 {
-        self.file_len
-    }
-}
-
-fn read_version<R: Read>(reader: &mut Reader<R>) -> Result<u32, ModelError> {
-    let mut start = reader.up_to(MAGIC.len() as u64)?;
-    if start != MAGIC {
-        start.extend(reader.up_to(LOOK_BYTES - MAGIC.len() as u64)?);
-        return Err(reader.error(not_gguf(&start, reader.file_len())));
-    }
-    let version = reader.u32()?;
-    let problem = match version {
-        2 | 3 => return Ok(version),
-        1 => {
-            "GGUF version 1 is from 2023 and no longer read; fetch or convert a current version of the model".to_owned()
+            return Err(in_file(path)(ModelError::Gguf(format!("this is {kind}: name a .gguf file"))));
         }
-        _ if matches!(version.swap_bytes(), 1..=3) => {
-            "the file is GGUF in big-endian byte order; fetch the little-endian version".to_owned()
-        }
-        _ => format!("GGUF version {version} is unknown; this program reads versions 2 and 3: update it"),
-    };
-    Err(reader.error(problem))
-}
-
-/// Reads the number of some kind of entry.
-fn read_count<R: Read>(reader: &mut Reader<R>, what: &str, limit: u64) -> Result<u64, ModelError> {
-    let start = reader.at();
-    let count = reader.u64()?;
-    if count > limit {
-        let problem = format_args!("the file claims {count} {what} at byte {start}, more than {limit}: it is damaged");
-        return Err(reader.error(problem));
-    }
-    Ok(count)
-}
-
-fn refuse_split(metadata: &Metadata) -> Result<(), ModelError> {
-    const KEY: &str = "split.count";
-    match metadata.integer(KEY)? {
-        None | Some(0 | 1) => Ok(()),
-        Some(count) => Err(ModelError::Unsupported(format!(
-            "the model is split into {count} files ({KEY}), which is not supported yet; \
-             join them with llama.cpp's `llama-gguf-split --merge`"
-        ))),
+        let file = File::open(path).map_err(io_error)?;
+        // Before the header, so that a change while it is read is seen later.
+        let stamp = FileStamp::of(&file).map_err(io_error)?;
+        let header = Header::read(file, stamp.len).map_err(in_file(path))?;
+        Ok(Part { file: GgufFile { path: path.to_owned(), len: stamp.len, stamp: Some(stamp) }, header })
     }
 }
 
-/// The alignment of tensor data: GGUF asks for a multiple of 8, ggml takes any power of two, and so does this.
-fn alignment(metadata: &Metadata) -> Result<u64, ModelError> {
-    const KEY: &str = "general.alignment";
-    let alignment = metadata.integer(KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
-    if !alignment.is_power_of_two() || alignment > limits::ALIGNMENT {
-        let problem = format!("is {alignment}, not a power of two up to {}: the file is damaged", limits::ALIGNMENT);
-        return Err(ModelError::Metadata { key: KEY.to_owned(), problem });
+/// Says which file an error is about.
+fn in_file(path: &Path) -> impl Fn(ModelError) -> ModelError {
+    move |problem| ModelError::File { path: path.display().to_string(), problem: Box::new(problem) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn stamp(path: &Path) -> FileStamp {
+        FileStamp::of(&File::open(path).unwrap()).unwrap()
     }
-    Ok(alignment)
+
+    #[test]
+    fn a_stamp_stays_until_the_file_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, "before").unwrap();
+        let first = stamp(&path);
+        assert_eq!(stamp(&path), first);
+
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"!").unwrap();
+        file.set_modified(first.modified).unwrap();
+        assert_ne!(stamp(&path), first, "another length");
+
+        file.set_len(first.len).unwrap();
+        file.set_modified(first.modified).unwrap();
+        assert_eq!(stamp(&path), first);
+        file.set_modified(first.modified + Duration::from_secs(1)).unwrap();
+        assert_ne!(stamp(&path), first, "another time");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn another_file_of_the_same_length_and_time_has_another_stamp() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["a", "b"].map(|name| folder.path().join(name));
+        fs::write(&path, "before").unwrap();
+        fs::write(&other, "after.").unwrap();
+        let first = stamp(&path);
+        File::options().append(true).open(&other).unwrap().set_modified(first.modified).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_ne!(stamp(&path), first);
+    }
 }

@@ -1,14 +1,17 @@
 //! The GGUF container: header, metadata and tensor table, versions 2 and 3.
 //!
-//! [`Gguf::open`] reads the header alone, never tensor data, in one sequential pass. [`Metadata`] holds its key-value
-//! table, [`TensorInfo`] says what each tensor is and where its bytes lie.
+//! [`Gguf::open`] reads the header alone, never tensor data, in one sequential pass. [`Metadata`] holds the key-value
+//! table, [`TensorInfo`] says what each tensor is and where its bytes lie, [`GgufFile`] and
+//! [`FileStamp`] which file was read.
 //!
 //! Every count and length is checked against the bytes that are left in the file, and against a named limit, before
 //! anything is allocated: a hostile file gets an error and costs no more memory than a few times its header's size.
 //! Deliberately absent: reading tensor bytes, the meaning of keys and tensor names, split files.
 
+mod container;
 mod file;
 mod ggml_types;
+mod header;
 mod limits;
 mod metadata;
 mod metadata_reader;
@@ -19,7 +22,8 @@ mod tensor;
 mod tensor_table;
 mod value;
 
-pub use file::Gguf;
+pub use container::Gguf;
+pub use file::{FileStamp, GgufFile};
 pub use metadata::Metadata;
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value};

@@ -1,6 +1,6 @@
 //! One row of the tensor table, checked.
 //!
-//! [`TensorInfo`] says what a tensor is and where its bytes lie. One that comes from [`super::Gguf`] lies inside the
+//! [`TensorInfo`] says what a tensor is and where its bytes lie. One that comes from [`super::Gguf`] lies inside its
 //! file, shares no byte with another and has rows of whole blocks. Reading its bytes is the `store` crate's work, and
 //! which tensors a model needs is up to its architecture.
 
@@ -15,7 +15,9 @@ pub struct TensorInfo {
     pub quant: QuantType,
     /// Its 1 to 4 dimensions in ggml's order: `shape[0]` is the row length.
     pub shape: Vec<u64>,
-    /// Where its data starts, in bytes from the start of the file.
+    /// The index of the file that it lies in, among [`files`](super::Gguf::files): 0 when there is one.
+    pub file: u16,
+    /// Where its data starts, in bytes from the start of that file.
     pub offset: u64,
     /// The bytes of its data.
     pub len: u64,
@@ -47,6 +49,7 @@ mod tests {
             name: "t".to_owned(),
             quant: QuantType::F32,
             shape: shape.to_vec(),
+            file: 0,
             offset: 0,
             len: 0,
         };

@@ -55,7 +55,7 @@ fn read_tensor<R: Read>(reader: &mut Reader<R>, name: String) -> Result<TensorIn
         Ok(len) => len,
         Err(problem) => return Err(reader.error(problem)),
     };
-    Ok(TensorInfo { name, quant, shape, offset: reader.u64()?, len })
+    Ok(TensorInfo { name, quant, shape, file: 0, offset: reader.u64()?, len })
 }
 
 fn read_shape<R: Read>(reader: &mut Reader<R>) -> Result<Vec<u64>, ModelError> {

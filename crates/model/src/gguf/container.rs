@@ -1,0 +1,73 @@
+//! [`Gguf`]: what the headers of a model's files say, as one.
+//!
+//! [`Gguf::open`] takes a path, [`Gguf::parse`] anything that reads. Each header is read in `header`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::file::{GgufFile, Part};
+use super::header::Header;
+use super::{Metadata, TensorInfo};
+use crate::ModelError;
+
+/// The header of a GGUF model, which is one file or several.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    /// The first file's, with the tensors of all.
+    header: Header,
+    files: Vec<GgufFile>,
+}
+
+impl Gguf {
+    /// Reads the header of the file at `path`.
+    ///
+    /// Errors: the file cannot be read, is no GGUF file of version 2 or 3, is damaged or cut short, or holds tensors
+    /// of a type that this program does not have; the message names the file, the place and the cure.
+    pub fn open(path: &Path) -> Result<Gguf, ModelError> {
+        let Part { header, file } = Part::open(path)?;
+        Ok(Gguf { header, files: vec![file] })
+    }
+
+    /// Reads the header of a file of `file_len` bytes from its start; reads no tensor data.
+    ///
+    /// Errors: as [`Gguf::open`], without the name of the file.
+    pub fn parse(input: impl Read, file_len: u64) -> Result<Gguf, ModelError> {
+        let header = Header::read(input, file_len)?;
+        Ok(Gguf { header, files: vec![GgufFile { path: PathBuf::new(), len: file_len, stamp: None }] })
+    }
+
+    /// The version of the container format: 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.header.version
+    }
+
+    /// The key-value table; that of the first file.
+    pub fn metadata(&self) -> &Metadata {
+        &self.header.metadata
+    }
+
+    /// All tensors, file by file, in the order of the tensor tables.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.header.table.tensors
+    }
+
+    /// The tensor with this name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.header.table.get(name)
+    }
+
+    /// Where tensor data starts in the first file, in bytes; a file without tensors may end before.
+    pub fn data_offset(&self) -> u64 {
+        self.header.data_offset
+    }
+
+    /// The files of the model, which [`TensorInfo::file`] counts: in the order of their numbers, at least one.
+    pub fn files(&self) -> &[GgufFile] {
+        &self.files
+    }
+
+    /// The bytes of all files together.
+    pub fn file_len(&self) -> u64 {
+        self.files.iter().map(|file| file.len).sum()
+    }
+}
