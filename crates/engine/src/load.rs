@@ -72,6 +72,7 @@ impl ModelFile {
     /// Errors: the file cannot be read, is damaged, or is not a model that runs here.
     pub fn open(path: &Path) -> Result<ModelFile, EngineError> {
         let gguf = Gguf::open(path).map_err(in_file(path))?;
+        refuse_split(&gguf).map_err(in_file(path))?;
         let spec = ModelSpec::from_gguf(&gguf).map_err(in_file(path))?;
         Ok(ModelFile { gguf, spec, path: path.to_owned() })
     }
@@ -153,6 +154,17 @@ impl LoadedModel {
 pub fn load_tokenizer(path: &Path) -> Result<Tokenizer, EngineError> {
     let gguf = Gguf::open(path).map_err(in_file(path))?;
     Tokenizer::from_metadata(gguf.metadata()).map_err(in_file(path))
+}
+
+/// The store reads all weights from one file.
+fn refuse_split(gguf: &Gguf) -> Result<(), ModelError> {
+    match gguf.files().len() {
+        1 => Ok(()),
+        n_files => Err(ModelError::Unsupported(format!(
+            "the model is split into {n_files} files, which can be shown but not run yet; \
+             join them with llama.cpp's `llama-gguf-split --merge`"
+        ))),
+    }
 }
 
 fn in_file(path: &Path) -> impl Fn(ModelError) -> EngineError + use<> {
