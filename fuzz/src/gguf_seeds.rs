@@ -26,6 +26,7 @@ pub(crate) fn gguf_seeds() -> Vec<Vec<u8>> {
     let right = [empty(2), empty(3), scalars(), arrays(), nested(), tokenizer(), tensors(32), tensors(4096), shapes()];
     let wrong = [
         small().kv("split.count", 3u16),
+        small().kv("split.no", 1u16).kv("split.count", 3u16),
         small().kv("general.alignment", 24u32),
         small().version(3u32.swap_bytes()),
         small().claim_kv_count(u64::MAX),

@@ -266,8 +266,24 @@ fn impossible_alignments_are_refused() {
 }
 
 #[test]
-fn split_files_are_refused_with_the_cure() {
-    refused(small().kv("split.count", 3u16), &["split.count", "3 files", "llama-gguf-split --merge"]);
+fn parts_of_a_split_model_are_refused_without_a_path() {
+    let part = small().kv("split.no", 1u16).kv("split.count", 3u16);
+    refused(part, &["part 2", "3 files", "by its path", "llama-gguf-split --merge"]);
+}
+
+#[test]
+fn impossible_split_keys_are_refused() {
+    refused(small().kv("split.count", 3u16), &["split.no", "missing"]);
+    refused(small().kv("split.count", 3u16).kv("split.no", 3u16), &["split.no", "is 3", "0 to 2"]);
+    refused(small().kv("split.count", 3u16).kv("split.no", u64::MAX), &["split.no", "0 to 2"]);
+    refused(small().kv("split.count", 3u16).kv("split.no", -1i32), &["split.no", "negative"]);
+    refused(small().kv("split.count", 1001u16).kv("split.no", 0u16), &["split.count", "is 1001", "more than 1000"]);
+    refused(small().kv("split.count", u16::MAX).kv("split.no", 0u16), &["split.count", "65535", "damaged"]);
+    refused(small().kv("split.count", u64::MAX).kv("split.no", 0u16), &["split.count", "damaged"]);
+    refused(small().kv("split.count", -3i32), &["split.count", "negative"]);
+    refused(small().kv("split.count", "3"), &["split.count", "not an integer"]);
+    let negative = small().kv("split.count", 3u16).kv("split.no", 0u16).kv("split.tensors.count", -1i32);
+    refused(negative, &["split.tensors.count", "negative"]);
 }
 
 // Tensors.

@@ -234,6 +234,11 @@ fn a_split_of_one_part_is_a_whole_file() {
 }
 
 #[test]
+fn files_that_gguf_split_has_merged_are_a_whole_file() {
+    parse(&GgufWriter::new().kv("split.no", 0u16).kv("split.count", 0u16).kv("split.tensors.count", 7i32).to_bytes());
+}
+
+#[test]
 fn what_has_no_path_is_one_file_without_a_stamp() {
     let bytes = GgufWriter::new().tensor("t", &[1], ggml_type::F32, [0; 4]).to_bytes();
     let gguf = parse(&bytes);

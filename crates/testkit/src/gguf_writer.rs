@@ -166,7 +166,8 @@ enum TensorEntry {
 /// Builds a GGUF file.
 ///
 /// The calls that shape an honest file are [`version`](Self::version), [`alignment`](Self::alignment),
-/// [`kv`](Self::kv), [`tensor`](Self::tensor); the others write what is wrong.
+/// [`kv`](Self::kv), [`tensor`](Self::tensor), and [`split_at`](Self::split_at) makes several of one; the others write
+/// what is wrong.
 #[derive(Clone, Debug)]
 pub struct GgufWriter {
     magic: [u8; 4],
@@ -293,6 +294,25 @@ impl GgufWriter {
         self
     }
 
+    /// Cuts the file into parts as llama.cpp's gguf-split does: the first keeps the metadata, each gets the `split.*` keys
+    /// and its tensors. `cuts` has for each part but the first the index of its first tensor, so `[0, ..]` leaves the first
+    /// without any.
+    ///
+    /// Panics if `cuts` is not in order, or goes past the tensors.
+    pub fn split_at(&self, cuts: &[usize]) -> Vec<GgufWriter> {
+        let (starts, ends) = ([&[0], cuts].concat(), [cuts, &[self.tensors.len()]].concat());
+        let small = |number: usize| u16::try_from(number).expect("a test has few parts");
+        let n_tensors = i32::try_from(self.tensors.len()).expect("a test has few tensors");
+        let part = |no: usize| {
+            let whole = if no == 0 { self.clone() } else { GgufWriter::new().version(self.version) };
+            GgufWriter { tensors: self.tensors[starts[no]..ends[no]].to_vec(), ..whole }
+                .kv("split.no", small(no))
+                .kv("split.count", small(starts.len()))
+                .kv("split.tensors.count", n_tensors)
+        };
+        (0..starts.len()).map(part).collect()
+    }
+
     /// The header with its padding: what stands before the first tensor's data.
     pub fn header(&self) -> Vec<u8> {
         let mut out = self.magic.to_vec();
@@ -404,6 +424,18 @@ mod tests {
         assert_eq!(start % 16, 0);
         assert_eq!(&bytes[start..start + 4], [1; 4]);
         assert_eq!(&bytes[start + 16..], [2; 4]);
+    }
+
+    #[test]
+    fn parts_have_the_tensors_between_cuts_and_the_first_has_the_metadata() {
+        let writer = GgufWriter::new().kv("k", 1u8).tensor("a", &[1], 0, [1; 4]).tensor("b", &[1], 0, [2; 4]);
+        let split = |no: u16, part: GgufWriter| {
+            part.kv("split.no", no).kv("split.count", 3u16).kv("split.tensors.count", 2i32).to_bytes()
+        };
+        let parts = writer.split_at(&[0, 1]);
+        assert_eq!(parts[0].to_bytes(), split(0, GgufWriter::new().kv("k", 1u8)));
+        assert_eq!(parts[1].to_bytes(), split(1, GgufWriter::new().tensor("a", &[1], 0, [1; 4])));
+        assert_eq!(parts[2].to_bytes(), split(2, GgufWriter::new().tensor("b", &[1], 0, [2; 4])));
     }
 
     #[test]

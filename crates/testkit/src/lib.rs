@@ -5,11 +5,13 @@
 //! - [`mod@reference`]: its logits in f64, straight from the definitions.
 //! - [`compare`]: distances between an engine's logits and the reference's.
 //! - [`temp_model()`]: a model file that lives as long as a test.
+//! - [`write_parts()`]: the files of a split model.
 
 pub mod compare;
 mod gguf_writer;
 mod random_matrix;
 pub mod reference;
+mod split_files;
 mod temp_model;
 mod tensor_type;
 mod tiny_gguf;
@@ -19,6 +21,7 @@ mod tiny_vocab;
 
 pub use gguf_writer::{GgufElement, GgufValue, GgufWriter, ggml_type};
 pub use random_matrix::Matrix;
+pub use split_files::write_parts;
 pub use temp_model::temp_model;
 pub use tensor_type::TensorType;
 pub use tiny_model::{Architecture, Output, TinyLayer, TinyModel, TinySpec};

@@ -1,12 +1,15 @@
 //! [`Gguf`]: what the headers of a model's files say, as one.
 //!
-//! [`Gguf::open`] takes a path, [`Gguf::parse`] anything that reads. Each header is read in `header`.
+//! [`Gguf::open`] takes the path of a model, of which it may be one file of several; [`Gguf::parse`] takes anything that
+//! reads and is a whole file. Each header is read in `header`, the files of a split model are found and joined in
+//! `split`.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::file::{GgufFile, Part};
 use super::header::Header;
+use super::split::join;
 use super::{Metadata, TensorInfo};
 use crate::ModelError;
 
@@ -19,21 +22,30 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Reads the header of the file at `path`.
+    /// Reads the header of the model at `path`: of that file, and when it is a part of a split model, of all its parts,
+    /// which lie in the same folder.
     ///
-    /// Errors: the file cannot be read, is no GGUF file of version 2 or 3, is damaged or cut short, or holds tensors
-    /// of a type that this program does not have; the message names the file, the place and the cure.
+    /// Errors: a file cannot be read, is no GGUF file of version 2 or 3, is damaged or cut short, or holds tensors of a
+    /// type that this program does not have; a part is missing, of another model, or named unlike
+    /// `NAME-00001-of-00003.gguf`. The message names the file, the place and the cure.
     pub fn open(path: &Path) -> Result<Gguf, ModelError> {
-        let Part { header, file } = Part::open(path)?;
-        Ok(Gguf { header, files: vec![file] })
+        let given = Part::open(path)?;
+        let (header, files) = match given.header.split {
+            None => (given.header, vec![given.file]),
+            Some(split) => join(given, split)?,
+        };
+        Ok(Gguf { header, files })
     }
 
     /// Reads the header of a file of `file_len` bytes from its start; reads no tensor data.
     ///
-    /// Errors: as [`Gguf::open`], without the name of the file.
+    /// Errors: as [`Gguf::open`], without the name of the file; the file is a part of a split model.
     pub fn parse(input: impl Read, file_len: u64) -> Result<Gguf, ModelError> {
         let header = Header::read(input, file_len)?;
-        Ok(Gguf { header, files: vec![GgufFile { path: PathBuf::new(), len: file_len, stamp: None }] })
+        match header.split {
+            None => Ok(Gguf { header, files: vec![GgufFile { path: PathBuf::new(), len: file_len, stamp: None }] }),
+            Some(split) => Err(split.refused_alone()),
+        }
     }
 
     /// The version of the container format: 2 or 3.

@@ -2,6 +2,7 @@
 //!
 //! [`GgufFile`] is what stays known of a file whose header was read, [`FileStamp`] what it was at that moment: whoever
 //! opens it later compares stamps before trusting offsets that the header gave. `Part` is the two with the header.
+//! Which files make a model is `split`'s business.
 
 use std::fs::{self, File};
 use std::io;
@@ -50,7 +51,7 @@ impl FileStamp {
     }
 }
 
-/// A file with its header.
+/// A file with its header: a whole model or a part of one.
 pub(super) struct Part {
     pub(super) file: GgufFile,
     pub(super) header: Header,
@@ -77,7 +78,7 @@ impl Part {
 }
 
 /// Says which file an error is about.
-fn in_file(path: &Path) -> impl Fn(ModelError) -> ModelError {
+pub(super) fn in_file(path: &Path) -> impl Fn(ModelError) -> ModelError {
     move |problem| ModelError::File { path: path.display().to_string(), problem: Box::new(problem) }
 }
 

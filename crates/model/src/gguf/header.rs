@@ -9,6 +9,7 @@ use std::io::Read;
 use super::metadata_reader::{self, read_metadata};
 use super::not_gguf::{LOOK_BYTES, not_gguf};
 use super::reader::Reader;
+use super::split::Split;
 use super::tensor_table::{self, Layout, TensorTable, read_tensors};
 use super::{Metadata, limits};
 use crate::ModelError;
@@ -23,6 +24,8 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 pub(super) struct Header {
     pub(super) version: u32,
     pub(super) metadata: Metadata,
+    /// What the metadata says of other files.
+    pub(super) split: Option<Split>,
     pub(super) table: TensorTable,
     /// Where tensor data starts; a file without tensors may end before.
     pub(super) data_offset: u64,
@@ -42,12 +45,12 @@ impl Header {
         reader.need(smallest, &format_args!("{n_entries} metadata entries and {n_tensors} tensors"))?;
 
         let metadata = read_metadata(&mut reader, n_entries)?;
-        refuse_split(&metadata)?;
+        let split = Split::of(&metadata)?;
         let alignment = alignment(&metadata)?;
         let mut table = read_tensors(&mut reader, n_tensors)?;
         let data_offset = reader.at().next_multiple_of(alignment);
         Layout { data_offset, alignment, file_len }.place(&mut table)?;
-        Ok(Header { version, metadata, table, data_offset })
+        Ok(Header { version, metadata, split, table, data_offset })
     }
 }
 
@@ -80,17 +83,6 @@ fn read_count<R: Read>(reader: &mut Reader<R>, what: &str, limit: u64) -> Result
         return Err(reader.error(problem));
     }
     Ok(count)
-}
-
-fn refuse_split(metadata: &Metadata) -> Result<(), ModelError> {
-    const KEY: &str = "split.count";
-    match metadata.integer(KEY)? {
-        None | Some(0 | 1) => Ok(()),
-        Some(count) => Err(ModelError::Unsupported(format!(
-            "the model is split into {count} files ({KEY}), which is not supported yet; \
-             join them with llama.cpp's `llama-gguf-split --merge`"
-        ))),
-    }
 }
 
 /// The alignment of tensor data: GGUF asks for a multiple of 8, ggml takes any power of two, and so does this.

@@ -4,14 +4,17 @@
 //! file cheap. These limits bound what a large one can cost: some entries take more memory than room in the file, so
 //! their number is limited too. All of them lie far above what published models need.
 
-/// Bytes of magic, metadata and tensor table together; vocabularies of 256k tokens with merges need about 30 MiB.
+/// Bytes of magic, metadata and tensor table together, in each file; vocabularies of 256k tokens with merges need about 30 MiB.
 pub(super) const HEADER_BYTES: u64 = 256 << 20;
 
 /// Metadata entries; models have about 50, and an entry takes several times its 14 bytes in memory.
 pub(super) const METADATA_ENTRIES: u64 = 1 << 16;
 
-/// Tensors; models have up to a few thousand, or some ten thousand with one tensor per expert and matrix.
+/// Tensors, in all files of a model together; models have up to a few thousand, or some ten thousand with one tensor per expert and matrix.
 pub(super) const TENSORS: u64 = 1 << 17;
+
+/// Files of one model; published ones have a few dozen.
+pub(super) const PARTS: u64 = 1000;
 
 /// Bytes of a metadata key: GGUF's own limit.
 pub(super) const KEY_BYTES: u64 = 65_535;

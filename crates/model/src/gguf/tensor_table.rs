@@ -18,7 +18,7 @@ use crate::ModelError;
 /// Bytes of the smallest entry: an empty name's length, one dimension with its count, a type number, an offset.
 pub(super) const SMALLEST_ENTRY: u64 = 8 + 4 + 8 + 4 + 8;
 
-/// The tensors of a file with an index by name.
+/// The tensors of a file, or of a model's files, with an index by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TensorTable {
     pub(super) tensors: Vec<TensorInfo>,
@@ -29,6 +29,27 @@ impl TensorTable {
     /// The tensor with this name.
     pub(super) fn get(&self, name: &str) -> Option<&TensorInfo> {
         self.index.get(name).map(|&i| &self.tensors[i])
+    }
+
+    /// Appends the tensors of the model's file `file`.
+    ///
+    /// Errors: one has the name of an earlier tensor, or they are too many together.
+    pub(super) fn append(&mut self, other: TensorTable, file: u16) -> Result<(), ModelError> {
+        let (n_tensors, limit) = (self.tensors.len() + other.tensors.len(), limits::TENSORS);
+        if n_tensors as u64 > limit {
+            let problem = format!("the model's files hold {n_tensors} tensors up to here, more than {limit}");
+            return Err(ModelError::Gguf(problem + ": they are damaged"));
+        }
+        for tensor in other.tensors {
+            if let Some(earlier) = self.get(&tensor.name) {
+                let problem = format!("is in part {} of the model already", earlier.file + 1);
+                let cure = "this file is of another model or was split in another way; fetch all parts again";
+                return Err(tensor_error(&tensor, format!("{problem}: {cure}")));
+            }
+            self.index.insert(tensor.name.clone(), self.tensors.len());
+            self.tensors.push(TensorInfo { file, ..tensor });
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,173 @@
+//! Models in several files, `NAME-00001-of-00003.gguf` and so on, as llama.cpp's gguf-split writes them.
+//!
+//! [`Split`] is what a file says of itself: its number, how many files there are, and how many tensors in all. [`join`]
+//! finds the others beside any one of them, by their names, and makes one header of theirs: the metadata of the first
+//! (the others have none but their `split.*` keys) with everybody's tensors. Each file was held against its own length
+//! when its header was read; here they are held against each other.
+//!
+//! Source: llama.cpp, `tools/gguf-split/gguf-split.cpp` and `src/llama-model-loader.cpp`.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::Metadata;
+use super::file::{GgufFile, Part, in_file};
+use super::header::Header;
+use super::limits;
+use crate::ModelError;
+
+const NO: &str = "split.no";
+const COUNT: &str = "split.count";
+const N_TENSORS: &str = "split.tensors.count";
+
+/// What a file says of the model that it is a part of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Split {
+    /// The file's number, from 0 on and below `count`; people and names count from 1.
+    no: u16,
+    /// The number of files, at least 2.
+    count: u16,
+    /// The tensors of all files.
+    n_tensors: Option<u64>,
+}
+
+impl Split {
+    /// `None` for a file that is a model of its own.
+    ///
+    /// Errors: the keys make no sense.
+    pub(super) fn of(metadata: &Metadata) -> Result<Option<Split>, ModelError> {
+        // gguf-split sets the count of files that it has merged to 0.
+        let count = match metadata.integer(COUNT)? {
+            None | Some(0 | 1) => return Ok(None),
+            Some(count) if count > limits::PARTS => {
+                let most = limits::PARTS;
+                return Err(wrong(COUNT, format!("is {count}, more than {most} files: the file is damaged")));
+            }
+            Some(count) => count,
+        };
+        let Some(no) = metadata.integer(NO)? else {
+            return Err(wrong(NO, format!("is missing, but {COUNT} is {count}: the file is damaged; fetch it again")));
+        };
+        if no >= count {
+            let problem = format!("is {no}, but {count} files are numbered 0 to {}: the file is damaged", count - 1);
+            return Err(wrong(NO, problem));
+        }
+        let small = |number| u16::try_from(number).expect("at most PARTS");
+        Ok(Some(Split { no: small(no), count: small(count), n_tensors: metadata.integer(N_TENSORS)? }))
+    }
+
+    /// The error for a part whose companions cannot be looked for.
+    pub(super) fn refused_alone(self) -> ModelError {
+        let Split { no, count, .. } = self;
+        ModelError::Unsupported(format!(
+            "this is part {} of a model that is split into {count} files ({COUNT}), and without a path the others cannot \
+             be found: open it by its path, or join the files with llama.cpp's `llama-gguf-split --merge`",
+            no + 1
+        ))
+    }
+
+    /// How the file's name ends.
+    fn suffix(self) -> String {
+        format!("-{:05}-of-{:05}.gguf", self.no + 1, self.count)
+    }
+}
+
+/// Reads the other parts of the model that `given` is one of; returns their header as one, and the files in order.
+///
+/// Errors: `given` has a name that the others cannot be found from; one of them is missing, cannot be read or does not
+/// belong to the others.
+pub(super) fn join(given: Part, split: Split) -> Result<(Header, Vec<GgufFile>), ModelError> {
+    let given_path = given.file.path.clone();
+    let paths = part_paths(&given_path, split).map_err(in_file(&given_path))?;
+    let (mut given, mut expected, mut files) = (Some(given), split, Vec::new());
+    let mut joined: Option<Header> = None;
+    for (no, path) in (0..).zip(&paths) {
+        let part = match given.take_if(|_| no == split.no) {
+            Some(part) => part,
+            None => Part::open(path)?,
+        };
+        expected.no = no;
+        expected.n_tensors = agreed_tensors(part.header.split, expected).map_err(in_file(path))?;
+        match &mut joined {
+            None => joined = Some(part.header),
+            Some(first) => first.table.append(part.header.table, no).map_err(in_file(path))?,
+        }
+        files.push(part.file);
+    }
+    let header = joined.expect("there are at least two parts");
+    check_total(&header, expected).map_err(in_file(&given_path))?;
+    Ok((header, files))
+}
+
+/// The paths of all parts, derived from that of one.
+///
+/// Errors: its name is not that of its part, or others are missing.
+fn part_paths(given: &Path, split: Split) -> Result<Vec<PathBuf>, ModelError> {
+    let name = given.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let Some(stem) = name.strip_suffix(&split.suffix()) else {
+        return Err(ModelError::Gguf(format!(
+            "this is part {} of {} of a model, and the others are found by its name, which must be UTF-8 and end in {}: \
+             give the file the name that it was published under",
+            split.no + 1,
+            split.count,
+            split.suffix()
+        )));
+    };
+    let path = |no| given.with_file_name(format!("{stem}{}", Split { no, ..split }.suffix()));
+    let paths: Vec<_> = (0..split.count).map(path).collect();
+    check_all_there(&paths, split)?;
+    Ok(paths)
+}
+
+/// Looks for all parts before any is read, so that one message says all that is missing.
+fn check_all_there(paths: &[PathBuf], split: Split) -> Result<(), ModelError> {
+    // Where looking fails, opening will say why.
+    let missing: Vec<_> = paths.iter().filter(|path| matches!(path.try_exists(), Ok(false))).collect();
+    let Some(first) = missing.first() else { return Ok(()) };
+    Err(ModelError::Gguf(format!(
+        "this is part {} of {} of a model, but {} is not beside it ({} missing in all): fetch all parts into one folder",
+        split.no + 1,
+        split.count,
+        first.file_name().unwrap_or_default().display(),
+        missing.len()
+    )))
+}
+
+/// Holds what a part says of itself against the place that its name gives it, and against what the parts before it say
+/// of the number of tensors; returns that number.
+fn agreed_tensors(found: Option<Split>, expected: Split) -> Result<Option<u64>, ModelError> {
+    let place = format!("its name says part {} of {}", expected.no + 1, expected.count);
+    let cure = "it was renamed or is of another model; fetch it again";
+    let Some(found) = found else {
+        return Err(ModelError::Gguf(format!("{place}, but it is a model of its own ({COUNT}): {cure}")));
+    };
+    if (found.no, found.count) != (expected.no, expected.count) {
+        let (part, count) = (found.no + 1, found.count);
+        return Err(ModelError::Gguf(format!("{place}, but it is part {part} of {count} ({NO}, {COUNT}): {cure}")));
+    }
+    match (found.n_tensors, expected.n_tensors) {
+        (Some(here), Some(there)) if here != there => {
+            Err(wrong(N_TENSORS, format!("is {here} here and {there} in another part: one is of another model")))
+        }
+        (here, there) => Ok(here.or(there)),
+    }
+}
+
+fn check_total(header: &Header, split: Split) -> Result<(), ModelError> {
+    let n_tensors = header.table.tensors.len() as u64;
+    match split.n_tensors {
+        Some(claimed) if claimed != n_tensors => Err(wrong(
+            N_TENSORS,
+            format!(
+                "is {claimed}, but the {} parts hold {n_tensors} tensors: one is damaged or of another model; \
+                 fetch them all again",
+                split.count
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn wrong(key: &str, problem: String) -> ModelError {
+    ModelError::Metadata { key: key.to_owned(), problem }
+}
