@@ -12,6 +12,7 @@ mod load;
 mod perplexity;
 mod request;
 mod sampler;
+mod sizing;
 mod stop;
 
 pub use error::EngineError;

@@ -3,28 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use forward::{
-    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, activation_bytes, auto_threads,
-    weight_bytes_per_second,
+    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, auto_threads, weight_bytes_per_second,
 };
 use kernels::Kernels;
 use model::gguf::Gguf;
 use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
-use store::{Budget, IoMode, ResidencyPlan, SlabTable, WeightStore, available_memory, plan};
+use store::{CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
 use crate::EngineError;
+use crate::sizing::{Sizing, size};
 
 /// Context that is kept when none is asked for; a model made for less gets its own.
 const DEFAULT_CONTEXT: usize = 4096;
-
-/// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
-/// activations grow with every row.
-const MAX_ROWS: usize = 512;
-
-/// The program itself, its threads' stacks and small buffers; measured at 9 MiB on x86-64.
-const PROGRAM_BYTES: u64 = 16 << 20;
-
-/// Of the memory that is available now, this share is left to others.
-const DEFAULT_MARGIN: u64 = 8;
 
 /// How a model is loaded.
 #[derive(Clone, Copy)]
@@ -37,6 +27,10 @@ pub struct EngineOptions {
     pub threads: usize,
     /// How weights are read.
     pub io: IoMode,
+    /// Reads no faster than so many bytes a second.
+    pub max_read_rate: Option<u64>,
+    /// Which weights are kept between passes.
+    pub cache_policy: CachePolicy,
     /// Rows of logits that one pass may be asked for.
     pub max_logit_rows: usize,
     /// How keys and values are stored.
@@ -64,6 +58,8 @@ pub struct LoadedModel {
     pub plan: ResidencyPlan,
     template: Option<String>,
     path: PathBuf,
+    /// The program's own memory in the budget's ledger.
+    _program: Reservation,
 }
 
 impl ModelFile {
@@ -72,7 +68,6 @@ impl ModelFile {
     /// Errors: the file cannot be read, is damaged, or is not a model that runs here.
     pub fn open(path: &Path) -> Result<ModelFile, EngineError> {
         let gguf = Gguf::open(path).map_err(in_file(path))?;
-        refuse_split(&gguf).map_err(in_file(path))?;
         let spec = ModelSpec::from_gguf(&gguf).map_err(in_file(path))?;
         Ok(ModelFile { gguf, spec, path: path.to_owned() })
     }
@@ -93,15 +88,12 @@ impl ModelFile {
     ///
     /// Errors: the budget is too small, or the context too long for the model.
     pub fn plan(&self, options: &EngineOptions) -> Result<ResidencyPlan, EngineError> {
-        let ctx = self.context(options)?;
-        let activations = activation_bytes(&self.spec, MAX_ROWS.min(ctx), options.max_logit_rows.min(MAX_ROWS));
-        let budget = Budget {
-            limit_bytes: options.memory_budget.unwrap_or_else(default_budget),
-            kv_bytes: CpuBackend::kv_bytes(&self.spec, options.kv_type, ctx, 1),
-            // The header's metadata is in memory twice: as it was read, and as the tokenizer's tables.
-            fixed_bytes: activations + PROGRAM_BYTES + 2 * self.gguf.data_offset(),
-        };
-        Ok(plan(&SlabTable::new(&self.spec)?, budget)?)
+        Ok(self.size(options)?.plan)
+    }
+
+    fn size(&self, options: &EngineOptions) -> Result<Sizing, EngineError> {
+        // The header's metadata is in memory twice: as it was read, and as the tokenizer's tables.
+        size(&self.spec, 2 * self.gguf.data_offset(), self.context(options)?, options)
     }
 
     /// Tokens a second that short measurements on this machine promise: every pass streams its bytes at the rate of the
@@ -109,11 +101,13 @@ impl ModelFile {
     ///
     /// Errors: as for [`ModelFile::plan`], or a read fails.
     pub fn predict(&self, options: &EngineOptions) -> Result<f64, EngineError> {
-        let plan = self.plan(options)?;
-        let store = WeightStore::open(&self.path, &self.spec, &plan, options.io)?;
+        let sizing = self.size(options)?;
+        let plan = &sizing.plan;
+        let ledger = Ledger::new(plan.budget.limit_bytes);
+        let store = WeightStore::open(self.gguf.files(), &self.spec, plan, options.store(), &ledger)?;
         let disk_rate = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
-        let mut backend = CpuBackend::new(&self.spec, options.cpu(1));
+        let mut backend = CpuBackend::new(&self.spec, options.cpu(1, &ledger))?;
         let compute_rate = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         let streaming = plan.streamed_bytes_per_pass as f64 / disk_rate;
         Ok(1.0 / streaming.max(plan.weights_bytes as f64 / compute_rate))
@@ -123,16 +117,17 @@ impl ModelFile {
     ///
     /// Errors: as for [`ModelFile::plan`], or the tokenizer is damaged or of an unknown kind, or a read fails.
     pub fn load(self, options: &EngineOptions) -> Result<LoadedModel, EngineError> {
-        let ctx = self.context(options)?;
-        let plan = self.plan(options)?;
+        let Sizing { plan, ctx, always, largest, program_bytes } = self.size(options)?;
+        let ledger = Ledger::new(plan.budget.limit_bytes);
+        let program = ledger.reserve("program", program_bytes)?;
         let metadata = self.gguf.metadata();
         let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
-        let store = WeightStore::open(&self.path, &self.spec, &plan, options.io)?;
-        let backend = CpuBackend::new(&self.spec, options.cpu(ctx));
-        let limits = RunnerOptions { ctx, max_sequences: 1, max_rows: MAX_ROWS.min(ctx) };
+        let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
+        let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
+        let limits = RunnerOptions { ctx, max_sequences: 1, largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
-        Ok(LoadedModel { model: Box::new(runner), tokenizer, plan, template, path: self.path })
+        Ok(LoadedModel { model: Box::new(runner), tokenizer, plan, template, path: self.path, _program: program })
     }
 }
 
@@ -156,31 +151,29 @@ pub fn load_tokenizer(path: &Path) -> Result<Tokenizer, EngineError> {
     Tokenizer::from_metadata(gguf.metadata()).map_err(in_file(path))
 }
 
-/// The store reads all weights from one file.
-fn refuse_split(gguf: &Gguf) -> Result<(), ModelError> {
-    match gguf.files().len() {
-        1 => Ok(()),
-        n_files => Err(ModelError::Unsupported(format!(
-            "the model is split into {n_files} files, which can be shown but not run yet; \
-             join them with llama.cpp's `llama-gguf-split --merge`"
-        ))),
-    }
-}
-
 fn in_file(path: &Path) -> impl Fn(ModelError) -> EngineError + use<> {
     let path = path.display().to_string();
     move |source| EngineError::Model { path: path.clone(), source }
 }
 
 impl EngineOptions {
-    fn cpu(&self, ctx: usize) -> CpuOptions {
-        let threads = if self.threads == 0 { auto_threads() } else { self.threads };
-        CpuOptions { kernels: self.kernels, threads, kv_type: self.kv_type, ctx, max_sequences: 1 }
+    /// Threads that the passes run on.
+    pub(crate) fn n_threads(&self) -> usize {
+        if self.threads == 0 { auto_threads() } else { self.threads }
     }
-}
 
-/// What is available now, less a margin for others.
-fn default_budget() -> u64 {
-    let available = available_memory();
-    available - available / DEFAULT_MARGIN
+    fn cpu(&self, ctx: usize, ledger: &Ledger) -> CpuOptions {
+        CpuOptions {
+            kernels: self.kernels,
+            threads: self.n_threads(),
+            kv_type: self.kv_type,
+            ctx,
+            max_sequences: 1,
+            ledger: ledger.clone(),
+        }
+    }
+
+    fn store(&self) -> StoreOptions {
+        StoreOptions { io: self.io, max_read_rate: self.max_read_rate }
+    }
 }

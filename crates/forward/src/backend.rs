@@ -4,7 +4,7 @@
 //! and its threads; weights reach it through the store alone.
 
 use model::{Matrix, ModelSpec, Rope};
-use store::{StoreError, WeightStore};
+use store::{Buffer, StoreError, WeightStore};
 
 use crate::Row;
 
@@ -35,17 +35,29 @@ pub struct AttendShape {
 
 /// A machine that runs the steps of a pass.
 pub trait Backend: Send {
-    /// Rows of `f32`; its memory is kept and reused when its shape changes.
+    /// Rows of `f32`, of any shape that its memory has room for.
     type Tensor: Send;
 
-    /// An empty tensor.
-    fn tensor(&self) -> Self::Tensor;
+    /// A tensor with room for `[rows, width]`.
+    ///
+    /// Errors: the budget has no memory for it.
+    fn tensor(&self, rows: usize, width: usize) -> Result<Self::Tensor, StoreError>;
 
     /// A tensor of one row with these values.
     fn vector(&self, values: Vec<f32>) -> Self::Tensor;
 
+    /// Makes the backend's own buffers large enough for batches of up to `rows` tokens, and no larger.
+    ///
+    /// Errors: the budget has no memory for them.
+    fn prepare(&mut self, spec: &ModelSpec, rows: usize) -> Result<(), StoreError>;
+
+    /// Bytes that [`Backend::prepare`] takes.
+    fn buffer_bytes(&self, spec: &ModelSpec, rows: usize) -> u64;
+
     /// Copies a tensor out.
-    fn read(&self, x: &Self::Tensor) -> Vec<f32>;
+    ///
+    /// Errors: the budget has no memory for the copy.
+    fn read(&self, x: &Self::Tensor) -> Result<Buffer<f32>, StoreError>;
 
     /// `out[r] = embedding[rows[r].token]`.
     ///

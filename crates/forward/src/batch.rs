@@ -3,6 +3,8 @@
 //! Prefill is many tokens with [`LogitRows::Last`], decode is one; verifying a draft is a few with [`LogitRows::All`],
 //! perplexity is many with [`LogitRows::From`].
 
+use store::Buffer;
+
 use crate::ForwardError;
 
 /// Names a sequence in the KV cache.
@@ -43,9 +45,9 @@ pub struct Batch {
 }
 
 /// The logits that a batch asked for, row by row in the batch's order.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Logits {
-    values: Vec<f32>,
+    values: Buffer<f32>,
     n_vocab: usize,
 }
 
@@ -111,17 +113,17 @@ impl Batch {
 }
 
 impl Logits {
-    pub(crate) fn new(values: Vec<f32>, n_vocab: usize) -> Logits {
+    pub(crate) fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
         Logits { values, n_vocab }
     }
 
     /// The number of rows.
     pub fn n_rows(&self) -> usize {
-        self.values.len() / self.n_vocab.max(1)
+        self.values.values().len() / self.n_vocab.max(1)
     }
 
     /// One row, `[n_vocab]`. Panics if there are not so many.
     pub fn row(&self, index: usize) -> &[f32] {
-        &self.values[index * self.n_vocab..(index + 1) * self.n_vocab]
+        &self.values.values()[index * self.n_vocab..(index + 1) * self.n_vocab]
     }
 }

@@ -28,4 +28,4 @@ pub use kv::KvOps;
 pub use language_model::LanguageModel;
 pub use measure::weight_bytes_per_second;
 pub use runner::{Runner, RunnerOptions};
-pub use scratch::activation_bytes;
+pub use scratch::{BatchSize, activation_bytes};

@@ -30,8 +30,9 @@ pub fn weight_bytes_per_second<B: Backend>(
         }
         sample_bytes += spec.tensor(matrix.tensor).len;
         let input = (0..matrix.cols).map(|i| (i % 17) as f32 - 8.0).collect();
-        sample.push((matrix, backend.vector(input), backend.tensor()));
+        sample.push((matrix, backend.vector(input), backend.tensor(1, matrix.rows)?));
     }
+    backend.prepare(spec, 1)?;
     let mut pass = || -> Result<Duration, StoreError> {
         let (start, stall) = (Instant::now(), store.stats().stall);
         for (weight, x, out) in &mut sample {

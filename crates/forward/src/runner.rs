@@ -10,7 +10,7 @@ use store::{ReadStats, StoreError, WeightStore};
 use crate::backend::Projection;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
-use crate::scratch::Scratch;
+use crate::scratch::{BatchSize, Scratch, activation_bytes};
 use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits};
 
 /// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
@@ -20,9 +20,11 @@ pub struct Runner<B: Backend> {
     pub(crate) backend: B,
     pub(crate) vectors: Vectors<B::Tensor>,
     pub(crate) scratch: Scratch<B::Tensor>,
+    /// What the scratch and the backend's buffers have room for.
+    size: BatchSize,
     frequencies: Frequencies,
     sequences: Sequences,
-    max_rows: usize,
+    options: RunnerOptions,
 }
 
 /// The limits that a runner is built for.
@@ -32,8 +34,11 @@ pub struct RunnerOptions {
     pub ctx: usize,
     /// Sequences in the KV cache at once.
     pub max_sequences: usize,
-    /// Tokens in a batch.
-    pub max_rows: usize,
+    /// The largest batch.
+    pub largest: BatchSize,
+    /// The largest batch whose buffers are always there. Weights make room for those of a larger one and come back when
+    /// there is a smaller one again.
+    pub always: BatchSize,
 }
 
 /// The small vectors of a model, resident: norms and biases.
@@ -57,7 +62,9 @@ pub(crate) struct LayerVectors<T> {
 
 impl<B: Backend> LanguageModel for Runner<B> {
     fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError> {
-        batch.check(self.spec.n_vocab, self.max_rows)?;
+        batch.check(self.spec.n_vocab, self.options.largest.rows)?;
+        let logit_rows = batch.logit_rows();
+        self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.len() })?;
         let rows = self.sequences.admit(batch)?;
         self.frequencies.angles(&rows, &mut self.scratch.angles);
 
@@ -67,8 +74,9 @@ impl<B: Backend> LanguageModel for Runner<B> {
             self.attention(layer, &rows)?; // x += attention(norm(x))
             self.feed_forward(layer)?; // x += feed_forward(norm(x))
         }
-        let logits = self.logits(&batch.logit_rows())?;
+        let logits = self.logits(&logit_rows)?;
 
+        self.store.verify()?;
         self.sequences.commit(batch);
         Ok(logits)
     }
@@ -78,7 +86,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
     }
 
     fn max_rows(&self) -> usize {
-        self.max_rows
+        self.options.largest.rows
     }
 
     fn read_stats(&self) -> ReadStats {
@@ -93,17 +101,19 @@ impl<B: Backend> Runner<B> {
     pub fn new(
         spec: ModelSpec,
         store: WeightStore,
-        backend: B,
+        mut backend: B,
         options: RunnerOptions,
     ) -> Result<Runner<B>, ForwardError> {
         let vectors = Vectors::read(&spec, &store, &backend)?;
         let factors = spec.rope.factors.map(|v| store.read_vector(&spec, v)).transpose()?;
+        backend.prepare(&spec, options.always.rows)?;
         Ok(Runner {
             vectors,
-            scratch: Scratch::new(&backend),
+            scratch: Scratch::new(&backend, &spec, options.always)?,
+            size: options.always,
             frequencies: Frequencies::new(&spec.rope, factors.as_deref()),
             sequences: Sequences::new(options.ctx, options.max_sequences),
-            max_rows: options.max_rows,
+            options,
             spec,
             store,
             backend,
@@ -115,18 +125,44 @@ impl<B: Backend> Runner<B> {
         &self.spec
     }
 
+    /// Makes the buffers right for a batch: the small ones that are always there, or as large as this one wants them.
+    fn make_room(&mut self, wanted: BatchSize) -> Result<(), ForwardError> {
+        let size = if wanted.fits(self.options.always) { self.options.always } else { wanted };
+        if size == self.size {
+            return Ok(());
+        }
+        // Small buffers first, so that what was lent is back before it is lent again.
+        self.resize(self.options.always, 0)?;
+        if size != self.options.always {
+            let bytes =
+                |size: BatchSize| activation_bytes(&self.spec, size) + self.backend.buffer_bytes(&self.spec, size.rows);
+            self.resize(size, bytes(size).saturating_sub(bytes(self.options.always)))?;
+        }
+        Ok(())
+    }
+
+    fn resize(&mut self, size: BatchSize, lent_bytes: u64) -> Result<(), ForwardError> {
+        self.scratch = Scratch::new(&self.backend, &self.spec, BatchSize { rows: 0, logit_rows: 0 })?;
+        self.backend.prepare(&self.spec, 0)?;
+        self.store.lend(lent_bytes)?;
+        self.backend.prepare(&self.spec, size.rows)?;
+        self.scratch = Scratch::new(&self.backend, &self.spec, size)?;
+        self.size = size;
+        Ok(())
+    }
+
     /// Logits `[wanted, n_vocab]` of the rows that want them: the other rows never meet the output head.
     fn logits(&mut self, wanted: &[usize]) -> Result<Logits, ForwardError> {
         let n_vocab = self.spec.n_vocab;
         if wanted.is_empty() {
-            return Ok(Logits::new(Vec::new(), n_vocab));
+            return Ok(Logits::new(Vec::new().into(), n_vocab));
         }
         let s = &mut self.scratch;
         self.backend.select(&s.x, wanted, &mut s.delta);
         self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
         let head = Projection { weight: self.spec.output, bias: None, out: &mut s.logits };
         self.backend.project(&self.store, &s.normed, &mut [head])?;
-        Ok(Logits::new(self.backend.read(&s.logits), n_vocab))
+        Ok(Logits::new(self.backend.read(&s.logits)?, n_vocab))
     }
 }
 

@@ -1,8 +1,25 @@
-//! All activations of a pass: allocated once, reused from pass to pass.
+//! All activations of a pass: allocated once for a size of batch, reused from pass to pass.
 
 use model::{FeedForward, ModelSpec};
+use store::StoreError;
 
 use crate::Backend;
+
+/// How large the batches are that buffers have room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSize {
+    /// Tokens.
+    pub rows: usize,
+    /// Of them, those that want logits.
+    pub logit_rows: usize,
+}
+
+impl BatchSize {
+    /// Whether a batch of this size fits buffers for one of that size.
+    pub(crate) fn fits(self, room: BatchSize) -> bool {
+        self.rows <= room.rows && self.logit_rows <= room.logit_rows
+    }
+}
 
 /// The tensors that the steps of a pass hand to each other, `[rows, width]`.
 pub(crate) struct Scratch<T> {
@@ -30,38 +47,63 @@ pub(crate) struct Scratch<T> {
     pub(crate) angles: Vec<[f32; 2]>,
 }
 
-impl<T> Scratch<T> {
-    pub(crate) fn new<B: Backend<Tensor = T>>(backend: &B) -> Scratch<T> {
-        let tensor = || backend.tensor();
-        Scratch {
-            x: tensor(),
-            normed: tensor(),
-            q: tensor(),
-            k: tensor(),
-            v: tensor(),
-            attended: tensor(),
-            gate: tensor(),
-            up: tensor(),
-            delta: tensor(),
-            logits: tensor(),
-            angles: Vec::new(),
-        }
+/// The widest layer's widths.
+#[derive(Clone, Copy, Default)]
+struct Widths {
+    q: usize,
+    k: usize,
+    v: usize,
+    attended: usize,
+    ffn: usize,
+}
+
+impl Widths {
+    fn of(spec: &ModelSpec) -> Widths {
+        spec.layers.iter().fold(Widths::default(), |widest, layer| {
+            let a = &layer.attention;
+            let FeedForward::Dense(f) = &layer.feed_forward;
+            let (k, v) = layer.kv_widths();
+            Widths {
+                q: widest.q.max(a.n_heads * a.head_dim),
+                k: widest.k.max(k),
+                v: widest.v.max(v),
+                attended: widest.attended.max(a.n_heads * a.value_dim),
+                ffn: widest.ffn.max(f.up.weight.rows),
+            }
+        })
     }
 }
 
-/// Bytes of the activations of a batch of `rows` tokens of which `logit_rows` want logits.
-///
-/// Counts each tensor once, the quantised copy of the widest input, and the logits twice, since they are handed out.
-pub fn activation_bytes(spec: &ModelSpec, rows: usize, logit_rows: usize) -> u64 {
-    let widths = spec.layers.iter().map(|layer| {
-        let a = &layer.attention;
-        let FeedForward::Dense(f) = &layer.feed_forward;
-        let (keys, values) = layer.kv_widths();
-        let attention = a.n_heads * (a.head_dim + a.value_dim) + keys + values;
-        let ffn = f.up.weight.rows;
-        // A quantised copy takes at most 4 bytes an element, as much as one more tensor of its width.
-        attention + 2 * ffn + ffn.max(spec.dim).max(a.n_heads * a.value_dim)
-    });
-    let width = widths.max().unwrap_or(0) + 3 * spec.dim + spec.rope.dims;
-    (4 * (rows * width + 2 * logit_rows * spec.n_vocab)) as u64
+impl<T> Scratch<T> {
+    /// Errors: the budget has no memory for it.
+    pub(crate) fn new<B: Backend<Tensor = T>>(
+        backend: &B,
+        spec: &ModelSpec,
+        size: BatchSize,
+    ) -> Result<Scratch<T>, StoreError> {
+        let tensor = |width| backend.tensor(size.rows, width);
+        let widths = Widths::of(spec);
+        // The rows that want logits pass through `delta` and `normed` too, and are no more than all.
+        Ok(Scratch {
+            x: tensor(spec.dim)?,
+            normed: tensor(spec.dim)?,
+            q: tensor(widths.q)?,
+            k: tensor(widths.k)?,
+            v: tensor(widths.v)?,
+            attended: tensor(widths.attended)?,
+            gate: tensor(widths.ffn)?,
+            up: tensor(widths.ffn)?,
+            delta: tensor(spec.dim)?,
+            logits: backend.tensor(size.logit_rows, spec.n_vocab)?,
+            angles: Vec::with_capacity(size.rows * spec.rope.dims / 2),
+        })
+    }
+}
+
+/// Bytes of the activations of such a batch, and of its logits, which are handed out as a copy. What the backend needs for
+/// itself comes to that: [`Backend::buffer_bytes`].
+pub fn activation_bytes(spec: &ModelSpec, size: BatchSize) -> u64 {
+    let widths = Widths::of(spec);
+    let width = widths.q + widths.k + widths.v + widths.attended + 2 * widths.ffn + 3 * spec.dim + spec.rope.dims;
+    (4 * (size.rows * width + 2 * size.logit_rows * spec.n_vocab)) as u64
 }

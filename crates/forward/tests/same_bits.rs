@@ -10,7 +10,7 @@ mod common;
 
 use common::{PROMPT, SEQ, Setup, open, rows, run, tiers};
 use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId};
-use store::IoMode;
+use store::{CachePolicy, IoMode};
 use testkit::{TinyModel, TinySpec};
 
 /// Models, and how their keys and values are kept.
@@ -133,21 +133,35 @@ fn whatever_is_pinned_and_however_it_is_read() {
     for_all(|case, model, setup| {
         let lens = [7, 1, 1, 4, 1, 6];
         let resident = run(&mut open(model, setup), &PROMPT, &lens);
-        for pinned_share in [0.0, 0.25, 0.5, 0.75, 0.9] {
-            for io in [IoMode::Auto, IoMode::Buffered] {
-                let mut runner = open(model, Setup { pinned_share, io, ..setup });
-                let streamed = run(&mut runner, &PROMPT, &lens);
-                assert!(streamed == resident, "{case}: {pinned_share} pinned, {io:?}, differs from all in memory");
-                let reads = runner.read_stats();
-                let passes = lens.len() as u64;
-                assert!(pinned_share > 0.0 || reads.pinned_bytes == 0, "{case}: the least budget pins nothing");
-                assert!(
-                    reads.hits + reads.prefetch_hits + reads.misses == passes * n_slabs(&runner),
-                    "{case}: {reads:?}"
-                );
-            }
+        for (pinned_share, io, policy) in ways() {
+            let mut runner = open(model, Setup { pinned_share, io, policy, ..setup });
+            let streamed = run(&mut runner, &PROMPT, &lens);
+            let case = format!("{case}: {pinned_share} in memory, {io:?}, {policy:?}");
+            assert!(streamed == resident, "{case} differs from all in memory");
+            let reads = runner.read_stats();
+            let passes = lens.len() as u64;
+            assert!(pinned_share > 0.0 || policy == CachePolicy::Lru || reads.hits == 0, "{case}: nothing can be kept");
+            assert!(reads.hits + reads.prefetch_hits + reads.misses == passes * n_slabs(&runner), "{case}: {reads:?}");
         }
     });
+}
+
+/// Shares of the weights in memory, ways to read the others, and ways to keep them.
+fn ways() -> impl Iterator<Item = (f64, IoMode, CachePolicy)> {
+    let mut modes = vec![IoMode::Auto, IoMode::Direct, IoMode::Pread, IoMode::Buffered, IoMode::Mmap];
+    // Where io_uring is refused, `Direct` does without.
+    modes.extend(cfg!(target_os = "linux").then_some(IoMode::Uring).filter(|_| uring_works()));
+    let shares = [0.0, 0.25, 0.5, 0.75, 0.9, 2.0];
+    let policies = [CachePolicy::Pin, CachePolicy::Lru];
+    shares.into_iter().flat_map(move |share| {
+        let modes = modes.clone();
+        policies.into_iter().flat_map(move |policy| modes.clone().into_iter().map(move |io| (share, io, policy)))
+    })
+}
+
+fn uring_works() -> bool {
+    let model = TinySpec::from_line("llama").build();
+    common::try_open(&model, Setup { io: IoMode::Uring, ..Setup::default() }).is_ok()
 }
 
 /// Slabs that a pass asks for; a tiny model's matrices are one slab each.

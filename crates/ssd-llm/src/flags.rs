@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::{EngineOptions, SamplingOptions};
 use forward::KvType;
 use kernels::Kernels;
-use store::IoMode;
+use store::{CachePolicy, IoMode};
 
 use crate::size;
 
@@ -157,9 +157,15 @@ pub(crate) struct EngineFlags {
     /// Threads; 0 takes as many as the machine runs at once
     #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads, allow_negative_numbers = true)]
     threads: usize,
-    /// How weights are read: direct goes past the page cache, auto does so where the system allows it
+    /// How weights are read: auto, direct, uring, pread (past the page cache), buffered (through it) or mmap
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = io_mode)]
     io: IoMode,
+    /// Read no faster than this many bytes a second, such as 200M
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
+    max_read_rate: Option<u64>,
+    /// Which weights stay in memory: a fixed part (pin), or those used last (lru), which never helps
+    #[arg(long, value_name = "POLICY", default_value = "pin", value_parser = cache_policy)]
+    cache_policy: CachePolicy,
     /// How keys and values are stored
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     kv_type: KvType,
@@ -178,6 +184,8 @@ impl EngineFlags {
             ctx: self.ctx,
             threads: self.threads,
             io: self.io,
+            max_read_rate: self.max_read_rate,
+            cache_policy: self.cache_policy,
             max_logit_rows: 1,
             kv_type: self.kv_type,
             kernels: self.kernels,
@@ -223,8 +231,19 @@ fn io_mode(text: &str) -> Result<IoMode, String> {
     match text {
         "auto" => Ok(IoMode::Auto),
         "direct" => Ok(IoMode::Direct),
+        "uring" => Ok(IoMode::Uring),
+        "pread" => Ok(IoMode::Pread),
         "buffered" => Ok(IoMode::Buffered),
-        _ => Err("must be auto, direct or buffered".to_owned()),
+        "mmap" => Ok(IoMode::Mmap),
+        _ => Err("must be auto, direct, uring, pread, buffered or mmap".to_owned()),
+    }
+}
+
+fn cache_policy(text: &str) -> Result<CachePolicy, String> {
+    match text {
+        "pin" => Ok(CachePolicy::Pin),
+        "lru" => Ok(CachePolicy::Lru),
+        _ => Err("must be pin or lru".to_owned()),
     }
 }
 

@@ -25,6 +25,28 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file is no longer what it was when its header was read.
+    #[error("{path} has been changed since it was opened ({what}): run again once it is complete")]
+    Changed {
+        /// The file.
+        path: String,
+        /// What is different.
+        what: String,
+    },
+    /// More is asked for than the budget has left.
+    #[error(
+        "the memory budget has {left} bytes left, but {what} needs {bytes} (held: {held}); use a larger --memory-budget"
+    )]
+    OverBudget {
+        /// What it is for.
+        what: &'static str,
+        /// What it needs.
+        bytes: u64,
+        /// What is left.
+        left: u64,
+        /// Who holds how much.
+        held: String,
+    },
     /// The system has no memory for a slab.
     #[error("no memory for {len} bytes of weights: {source}; use a smaller --memory-budget")]
     Memory {

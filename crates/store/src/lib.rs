@@ -6,8 +6,11 @@
 //!
 //! Deliberately absent: arithmetic on weights, and any knowledge of layers beyond the order in which a pass needs them.
 
+mod buffer;
+mod cache;
 mod error;
 mod io;
+mod ledger;
 mod memory;
 mod plan;
 mod read_ahead;
@@ -16,10 +19,12 @@ mod slot;
 mod stats;
 mod weight_store;
 
+pub use buffer::Buffer;
 pub use error::StoreError;
 pub use io::IoMode;
+pub use ledger::{Ledger, Reservation};
 pub use memory::{available_memory, peak_memory};
-pub use plan::{Budget, PlanError, Residency, ResidencyPlan, plan};
+pub use plan::{Budget, CachePolicy, PlanError, Residency, ResidencyPlan, plan};
 pub use slab::{SlabId, SlabSpec, SlabTable};
 pub use stats::ReadStats;
-pub use weight_store::{SlabGuard, WeightStore};
+pub use weight_store::{SlabGuard, StoreOptions, WeightStore};

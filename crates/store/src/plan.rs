@@ -2,10 +2,11 @@
 //!
 //! Passes read their weights in a fixed cycle, over which an LRU cache smaller than the cycle never hits. So a fixed part
 //! is pinned and the rest streamed through a few slots. Pins are spread evenly through the pass: the disk then works all
-//! the time, also under the pinned part.
+//! the time, also under the pinned part. They have an order in which they can be given up, and those that are left are
+//! spread evenly as well: a long prompt borrows memory from the last of them, and so does a system that runs short.
 
-use crate::SlabTable;
 use crate::slot::slot_bytes;
+use crate::{SlabId, SlabTable};
 
 /// Requests under way at once. Four of 256 KiB and more saturate the drives that we know of.
 const DEPTH: usize = 4;
@@ -14,7 +15,10 @@ const DEPTH: usize = 4;
 const MAX_SLOTS: usize = DEPTH + 2;
 
 /// One slab is in use while the next is read.
-const MIN_SLOTS: usize = 2;
+pub(crate) const MIN_SLOTS: usize = 2;
+
+/// Slots that stand by, without memory, where all weights are kept: pins that have to go later are streamed through them.
+const STANDBY_SLOTS: usize = 4;
 
 /// What there is to spend, and what is spent before the first weight is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +27,21 @@ pub struct Budget {
     pub limit_bytes: u64,
     /// The KV cache at its full context.
     pub kv_bytes: u64,
-    /// Activations, logits, tokenizer, small vectors and the program itself.
+    /// Tokenizer, small vectors, the program itself and the activations of a few tokens.
     pub fixed_bytes: u64,
+    /// What the activations of a long prompt take besides. Weights make room for them and come back after.
+    pub lent_bytes: u64,
+}
+
+/// What is kept between passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// A fixed part of the weights.
+    #[default]
+    Pin,
+    /// What was used last: over a cycle larger than itself, an LRU cache never has what is needed next. It is here to
+    /// show that.
+    Lru,
 }
 
 /// Where a slab is between passes.
@@ -47,14 +64,19 @@ pub struct ResidencyPlan {
     pub pinned_bytes: u64,
     /// Of them, read again in every pass.
     pub streamed_bytes_per_pass: u64,
-    /// Memory for slabs on their way.
+    /// Memory for slabs on their way, or for all that an LRU cache holds.
     pub slots_bytes: u64,
     /// The smallest limit that a plan exists for.
     pub minimum_budget_bytes: u64,
     /// Where each slab is, in the order of the pass.
     pub residency: Vec<Residency>,
-    /// Slots for streamed slabs.
-    pub(crate) n_slots: usize,
+    /// The pinned slabs; the last are given up first.
+    pub(crate) pins: Vec<SlabId>,
+    pub(crate) policy: CachePolicy,
+    /// What is left of the budget, in bytes: rounding, or more than all weights take.
+    pub(crate) spare_bytes: u64,
+    /// Slots for slabs that are not pinned; none if there are no such.
+    n_slots: usize,
     /// Bytes of the largest slab.
     pub(crate) slot_len: usize,
     /// Requests under way at once.
@@ -68,8 +90,8 @@ pub enum PlanError {
     #[error(
         "a budget of {} is too small for this model: it needs at least {} ({} fixed, {} KV cache, {} for weights on \
          their way); use --memory-budget {} or a smaller --ctx",
-        show(.budget.limit_bytes), show(*.minimum_budget_bytes), show(.budget.fixed_bytes), show(.budget.kv_bytes),
-        show(*.slots_bytes), flag(*.minimum_budget_bytes)
+        show(.budget.limit_bytes), show(*.minimum_budget_bytes), show(.budget.fixed_bytes + .budget.lent_bytes),
+        show(.budget.kv_bytes), show(*.slots_bytes), flag(*.minimum_budget_bytes)
     )]
     TooSmall {
         /// What was asked for.
@@ -84,25 +106,32 @@ pub enum PlanError {
 /// Decides what is kept in memory.
 ///
 /// All weights are kept if they fit. If not, slots for reading ahead come first and pins get what is left.
-/// Errors: the limit does not even hold the KV cache, the fixed part and two slots.
-pub fn plan(slabs: &SlabTable, budget: Budget) -> Result<ResidencyPlan, PlanError> {
-    let slabs = slabs.all();
-    let costs: Vec<u64> = slabs.iter().map(|s| slot_bytes(s.len) as u64).collect();
-    let slot_len = slabs.iter().map(|s| s.len).max().unwrap_or(0);
+/// Errors: the limit does not even hold the KV cache, the fixed part, a long prompt's activations and two slots.
+pub fn plan(slabs: &SlabTable, budget: Budget, policy: CachePolicy) -> Result<ResidencyPlan, PlanError> {
+    let costs: Vec<u64> = slabs.all().iter().map(|s| slot_bytes(s.len) as u64).collect();
+    let slot_len = slabs.all().iter().map(|s| s.len).max().unwrap_or(0);
     let slot = slot_bytes(slot_len) as u64;
     let all = costs.iter().sum::<u64>();
     let spent = budget.kv_bytes + budget.fixed_bytes;
-    let minimum_slots_bytes = all.min(MIN_SLOTS as u64 * slot);
-    let minimum_budget_bytes = spent + minimum_slots_bytes;
+    let minimum_slots_bytes = MIN_SLOTS as u64 * slot;
+    let minimum_budget_bytes = spent + (budget.lent_bytes + minimum_slots_bytes).min(all + budget.lent_bytes);
     if budget.limit_bytes < minimum_budget_bytes {
         return Err(PlanError::TooSmall { budget, slots_bytes: minimum_slots_bytes, minimum_budget_bytes });
     }
     let left = budget.limit_bytes - spent;
-    let n_slots = if all <= left { 0 } else { affordable_slots(left, slot) };
-    let residency = pin_evenly(&costs, left - n_slots as u64 * slot);
-    let weights_bytes = slabs.iter().map(|s| s.len as u64).sum();
-    let pinned = slabs.iter().zip(&residency).filter(|(_, r)| **r == Residency::Pinned);
-    let pinned_bytes = pinned.map(|(s, _)| s.len as u64).sum();
+    // What is lent has to come back for the next long prompt, so what fits without ever lending is kept without slots.
+    let n_slots =
+        if all + budget.lent_bytes <= left { 0 } else { affordable_slots(left - budget.lent_bytes, slot, policy) };
+    let pins = match policy {
+        CachePolicy::Pin => pin_evenly(slabs, &costs, left - n_slots as u64 * slot),
+        CachePolicy::Lru if n_slots == 0 => slabs.ids().collect(),
+        CachePolicy::Lru => Vec::new(),
+    };
+    let weights_bytes = slabs.all().iter().map(|s| s.len as u64).sum();
+    let pinned_bytes = pins.iter().map(|id| slabs.get(*id).len as u64).sum();
+    let pins_cost: u64 = pins.iter().map(|id| costs[id.index()]).sum();
+    let mut residency = vec![Residency::Streamed; costs.len()];
+    pins.iter().for_each(|id| residency[id.index()] = Residency::Pinned);
     Ok(ResidencyPlan {
         budget,
         weights_bytes,
@@ -111,39 +140,59 @@ pub fn plan(slabs: &SlabTable, budget: Budget) -> Result<ResidencyPlan, PlanErro
         slots_bytes: n_slots as u64 * slot,
         minimum_budget_bytes,
         residency,
+        pins,
+        policy,
+        spare_bytes: left - pins_cost - n_slots as u64 * slot,
         n_slots,
         slot_len,
         depth: if n_slots == 0 { DEPTH } else { DEPTH.min(n_slots - 1) },
     })
 }
 
-/// As many slots as reading ahead can use, but no more than half of what is left, so that pins get their share.
-fn affordable_slots(left: u64, slot: u64) -> usize {
-    let half = usize::try_from(left / 2 / slot).unwrap_or(MAX_SLOTS);
-    half.clamp(MIN_SLOTS, MAX_SLOTS)
+impl ResidencyPlan {
+    /// Whether all weights stay in memory.
+    pub fn fits(&self) -> bool {
+        self.n_slots == 0
+    }
+
+    /// Whether the slots for slabs that are not pinned have their memory from the beginning to the end.
+    pub(crate) fn keeps_its_slots(&self) -> bool {
+        !self.fits() && self.policy == CachePolicy::Pin
+    }
+
+    /// Slots for slabs that are not pinned, or that cannot stay so.
+    pub(crate) fn n_slots_or_standby(&self) -> usize {
+        if self.fits() { STANDBY_SLOTS } else { self.n_slots }
+    }
 }
 
-/// Pins slabs so that after each, the pinned share of the bytes so far is as near as it can be to the share of all, and
-/// then fills what rounding has left.
-fn pin_evenly(costs: &[u64], capacity: u64) -> Vec<Residency> {
-    let total: u128 = costs.iter().map(|c| u128::from(*c)).sum();
-    let mut residency = vec![Residency::Streamed; costs.len()];
-    let (mut seen, mut pinned) = (0u64, 0u64);
-    for (slab, &cost) in residency.iter_mut().zip(costs) {
-        seen += cost;
-        let due = u128::from(seen) * u128::from(capacity) / total.max(1);
-        if u128::from(pinned + cost) <= due.min(u128::from(capacity)) {
-            *slab = Residency::Pinned;
-            pinned += cost;
-        }
+/// As many slots as reading ahead can use, but no more than half of what is left, so that pins get their share; an LRU
+/// cache is slots and nothing else.
+fn affordable_slots(left: u64, slot: u64, policy: CachePolicy) -> usize {
+    let slots = |bytes: u64| usize::try_from(bytes / slot).unwrap_or(usize::MAX);
+    match policy {
+        CachePolicy::Pin => slots(left / 2).clamp(MIN_SLOTS, MAX_SLOTS),
+        CachePolicy::Lru => slots(left).max(MIN_SLOTS),
     }
-    for (slab, &cost) in residency.iter_mut().zip(costs) {
-        if *slab == Residency::Streamed && pinned + cost <= capacity {
-            *slab = Residency::Pinned;
-            pinned += cost;
-        }
-    }
-    residency
+}
+
+/// The slabs that fill `capacity`, in an order of which every beginning is spread evenly through the pass.
+///
+/// The multiples of the golden ratio, without their whole parts, fill an interval evenly, and so do the slabs whose
+/// multiple is below any threshold fill the pass. Source: Steinhaus' three-gap theorem; the golden ratio keeps the gaps'
+/// sizes nearest to each other.
+fn pin_evenly(slabs: &SlabTable, costs: &[u64], capacity: u64) -> Vec<SlabId> {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut order: Vec<SlabId> = slabs.ids().collect();
+    order.sort_by_key(|id| (id.index() as u64).wrapping_mul(GOLDEN));
+    let mut taken = 0;
+    // A slab that is too large for what is left may be followed by one that is not.
+    order.retain(|id| {
+        let fits = taken + costs[id.index()] <= capacity;
+        taken += if fits { costs[id.index()] } else { 0 };
+        fits
+    });
+    order
 }
 
 /// Bytes as people say them, rounded up so that what is named works.
@@ -166,25 +215,27 @@ mod tests {
     use super::*;
 
     fn budget(limit_bytes: u64) -> Budget {
-        Budget { limit_bytes, kv_bytes: 300 << 20, fixed_bytes: 100 << 20 }
+        Budget { limit_bytes, kv_bytes: 300 << 20, fixed_bytes: 100 << 20, lent_bytes: 0 }
     }
 
     #[test]
     fn the_smallest_budget_that_an_error_names_works() {
         let slabs = SlabTable::of_lens(&[1 << 20; 64]);
-        let Err(error @ PlanError::TooSmall { minimum_budget_bytes, .. }) = plan(&slabs, budget(1 << 20)) else {
+        let Err(error @ PlanError::TooSmall { minimum_budget_bytes, .. }) =
+            plan(&slabs, budget(1 << 20), CachePolicy::Pin)
+        else {
             panic!("1 MiB is too small");
         };
         assert!(error.to_string().contains("--memory-budget 402.1M"), "{error}");
-        let least = plan(&slabs, budget(minimum_budget_bytes)).unwrap();
+        let least = plan(&slabs, budget(minimum_budget_bytes), CachePolicy::Pin).unwrap();
         assert_eq!((least.minimum_budget_bytes, least.pinned_bytes), (minimum_budget_bytes, 0));
-        assert!(plan(&slabs, budget(minimum_budget_bytes - 1)).is_err());
+        assert!(plan(&slabs, budget(minimum_budget_bytes - 1), CachePolicy::Pin).is_err());
     }
 
     #[test]
     fn what_fits_is_kept_without_slots() {
         let slabs = SlabTable::of_lens(&[1 << 20; 64]);
-        let plan = plan(&slabs, budget(1 << 30)).unwrap();
+        let plan = plan(&slabs, budget(1 << 30), CachePolicy::Pin).unwrap();
         assert_eq!((plan.pinned_bytes, plan.streamed_bytes_per_pass, plan.slots_bytes), (64 << 20, 0, 0));
     }
 
@@ -193,7 +244,7 @@ mod tests {
         let lens: Vec<usize> = (0..200).map(|i| 300_000 + 7_919 * (i % 31)).collect();
         let slabs = SlabTable::of_lens(&lens);
         for mib in 403..=500 {
-            let plan = plan(&slabs, budget(mib << 20)).unwrap();
+            let plan = plan(&slabs, budget(mib << 20), CachePolicy::Pin).unwrap();
             let pinned = plan.residency.iter().zip(&lens).filter(|(r, _)| **r == Residency::Pinned);
             let cost: u64 = pinned.map(|(_, len)| slot_bytes(*len) as u64).sum();
             let used = cost + plan.slots_bytes + (400 << 20);
@@ -204,12 +255,37 @@ mod tests {
     }
 
     #[test]
-    fn pins_are_spread_evenly_through_the_pass() {
+    fn every_beginning_of_the_pins_is_spread_evenly_through_the_pass() {
         let slabs = SlabTable::of_lens(&[1 << 20; 300]);
-        let plan = plan(&slabs, budget(500 << 20)).unwrap();
-        let pinned: Vec<usize> =
-            plan.residency.chunks(30).map(|c| c.iter().filter(|r| **r == Residency::Pinned).count()).collect();
-        let (least, most) = (pinned.iter().min().unwrap(), pinned.iter().max().unwrap());
-        assert!(most - least <= 1, "{pinned:?}");
+        for mib in [430, 470, 500, 550, 650] {
+            let plan = plan(&slabs, budget(mib << 20), CachePolicy::Pin).unwrap();
+            for n in [plan.pins.len(), plan.pins.len() * 3 / 4, plan.pins.len() / 2] {
+                let in_part = |part: usize| plan.pins[..n].iter().filter(|id| id.index() / 30 == part).count();
+                let counts: Vec<usize> = (0..10).map(in_part).collect();
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                assert!(most - least <= 3, "{n} of {}: {counts:?}", plan.pins.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_lent_is_pinned_but_can_be_given_up() {
+        let slabs = SlabTable::of_lens(&[1 << 20; 300]);
+        let lent = Budget { lent_bytes: 50 << 20, ..budget(500 << 20) };
+        let with = plan(&slabs, lent, CachePolicy::Pin).unwrap();
+        let without = plan(&slabs, budget(500 << 20), CachePolicy::Pin).unwrap();
+        assert_eq!(with.pinned_bytes, without.pinned_bytes);
+        assert_eq!(with.minimum_budget_bytes, without.minimum_budget_bytes + (50 << 20));
+        let least = Budget { limit_bytes: with.minimum_budget_bytes, ..lent };
+        assert!(plan(&slabs, least, CachePolicy::Pin).unwrap().pinned_bytes >= 48 << 20);
+    }
+
+    #[test]
+    fn an_lru_cache_gets_the_same_memory() {
+        let slabs = SlabTable::of_lens(&[1 << 20; 300]);
+        let lru = plan(&slabs, budget(500 << 20), CachePolicy::Lru).unwrap();
+        assert_eq!(lru.pinned_bytes, 0);
+        assert!(lru.slots_bytes <= 100 << 20 && lru.slots_bytes > 98 << 20, "{}", lru.slots_bytes);
+        assert!(plan(&slabs, budget(1 << 30), CachePolicy::Lru).unwrap().fits());
     }
 }

@@ -1,32 +1,33 @@
 //! Read-ahead: keeps the disk at work in the pass's known order, so that the pass seldom waits.
 //!
-//! Passes need slabs in one fixed cycle. A cursor runs through those that have to be read, ahead of the pass, across
+//! Passes need slabs in one fixed cycle. A cursor runs through those that are not in memory, ahead of the pass, across
 //! layers, under the output head and around into the next pass, and asks the reader for each as long as there are
-//! slots. A pinned slab is read when the cursor first comes to it and never again.
+//! slots. A pinned slab is read when the cursor first comes to it and is in memory from then on.
 //!
 //! Deliberately absent: threads (the reader has them) and any wait that is not for a read under way.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::cache::Cache;
 use crate::io::{ReadDone, ReadRequest, Reader};
-use crate::plan::Residency;
 use crate::slot::Slot;
-use crate::{SlabId, SlabTable, StoreError};
+use crate::{SlabId, SlabTable};
 
-/// Slabs on their way into memory, and the slots that are free for more.
+/// A disk that finishes no request for so long has stopped answering.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Slabs on their way into memory.
 pub(crate) struct ReadAhead {
     reader: Box<dyn Reader>,
     /// Requests under way at once; more would not make the drive faster.
     depth: usize,
-    /// The slabs that have to be read, in the order of the pass: every streamed one, and pinned ones until they are in.
-    schedule: Vec<SlabId>,
-    /// The next of the schedule to ask for.
-    cursor: usize,
-    /// Free slots for streamed slabs.
-    free: Vec<Slot>,
+    patience: Duration,
+    /// The slab that the pass needs next, as an index.
+    position: usize,
+    /// Slabs from there on that are in memory, on their way, or were so when the cursor passed them.
+    ahead: usize,
     under_way: HashMap<SlabId, Wanted>,
-    arrived: HashMap<SlabId, Slot>,
     /// What the drive has done since it was last asked for.
     work: DriveWork,
     /// Up to when the drive's time has been counted.
@@ -49,63 +50,58 @@ enum Wanted {
     No,
 }
 
-/// Why a slab cannot be taken.
-pub(crate) enum TakeError {
-    /// Its read failed.
-    Read(std::io::Error),
-    /// There is no memory for it.
-    Memory(StoreError),
-}
-
-impl From<StoreError> for TakeError {
-    fn from(error: StoreError) -> TakeError {
-        TakeError::Memory(error)
-    }
-}
-
-/// What read-ahead works on: where the slabs are, and which of them stay in memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Slabs<'a> {
-    pub(crate) table: &'a SlabTable,
-    pub(crate) residency: &'a [Residency],
+/// A slab that could not be brought into memory.
+#[derive(Debug)]
+struct Failed {
+    slab: SlabId,
+    error: std::io::Error,
 }
 
 impl ReadAhead {
-    /// Begins with nothing in memory. `slots` are for streamed slabs: at least two if there are such.
-    pub(crate) fn new(slabs: Slabs, reader: Box<dyn Reader>, depth: usize, slots: Vec<Slot>) -> ReadAhead {
+    /// Begins before the first slab with nothing under way.
+    pub(crate) fn new(reader: Box<dyn Reader>, depth: usize) -> ReadAhead {
         ReadAhead {
             reader,
             depth,
-            schedule: slabs.table.ids().collect(),
-            cursor: 0,
-            free: slots,
+            patience: PATIENCE,
+            position: 0,
+            ahead: 0,
             under_way: HashMap::new(),
-            arrived: HashMap::new(),
             work: DriveWork::default(),
             counted_until: None,
         }
     }
 
-    /// Takes a slab that has arrived, or waits for it. The slot of a streamed slab has to come back by `give_back`.
+    /// Takes a slab out of the cache, reading it first or waiting for it if it must. Its slot goes back by
+    /// [`Cache::put_back`], after which [`ReadAhead::fill`] puts it to use.
     ///
-    /// Errors: its read failed; it can be asked for again.
-    pub(crate) fn take(&mut self, slabs: Slabs, id: SlabId) -> Result<Slot, TakeError> {
+    /// Errors: its read failed or takes too long; it can be asked for again.
+    pub(crate) fn take(&mut self, table: &SlabTable, cache: &mut Cache, id: SlabId) -> std::io::Result<Slot> {
+        if id.index() != self.position {
+            self.turn_to(cache, id);
+        }
         loop {
-            if let Some(slot) = self.arrived.remove(&id) {
-                self.forget_if_pinned(slabs, id);
+            if let Some(slot) = cache.take(id) {
+                self.position = (id.index() + 1) % table.all().len();
+                self.ahead = self.ahead.saturating_sub(1);
+                self.fill(table, cache);
                 return Ok(slot);
             }
-            if !self.under_way.contains_key(&id) {
-                self.turn_to(slabs, id);
+            if self.under_way.get(&id) != Some(&Wanted::Yes) && self.ahead > 0 {
+                // The cursor has passed it, but its read failed or it had to go again.
+                self.turn_to(cache, id);
             }
-            self.fill(slabs)?;
+            self.fill(table, cache);
             assert!(!self.under_way.is_empty(), "a slot is free for every slab that is not in use");
-            let done = self.reader.wait();
-            let failed = self.arrive(slabs, done);
-            if let Some((slab, source)) = failed
-                && slab == id
-            {
-                return Err(TakeError::Read(source));
+            match self.arrive(table, cache, self.patience) {
+                Some(Ok(())) => {}
+                Some(Err(failed)) if failed.slab == id => return Err(failed.error),
+                // The pass will come to it, and ask again.
+                Some(Err(_)) => {}
+                None => {
+                    let problem = format!("the disk has not answered for {} s", self.patience.as_secs());
+                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, problem));
+                }
             }
         }
     }
@@ -115,143 +111,129 @@ impl ReadAhead {
         std::mem::take(&mut self.work)
     }
 
-    /// Whether a slab can be taken without waiting.
-    pub(crate) fn has(&mut self, slabs: Slabs, id: SlabId) -> bool {
-        while let Some(done) = self.reader.try_wait() {
-            // A failed read is found out when its slab is needed.
-            let _ = self.arrive(slabs, done);
-        }
-        self.arrived.contains_key(&id)
+    /// Files all that has arrived, without waiting.
+    pub(crate) fn look(&mut self, table: &SlabTable, cache: &mut Cache) {
+        // A failed read is found out when its slab is needed.
+        while self.arrive(table, cache, Duration::ZERO).is_some() {}
     }
 
-    /// Takes back the slot of a streamed slab and puts it to use.
-    pub(crate) fn give_back(&mut self, slabs: Slabs, slot: Slot) {
-        self.free.push(slot);
-        // Without memory for another pinned slab, the pass will ask for it and hear of that.
-        let _ = self.fill(slabs);
+    /// Waits until nothing is under way, or the disk takes too long.
+    pub(crate) fn settle(&mut self, table: &SlabTable, cache: &mut Cache) {
+        while !self.under_way.is_empty() && self.arrive(table, cache, self.patience).is_some() {}
     }
 
     /// Asks for slabs in order while there are slots and the drive could use more requests.
-    pub(crate) fn fill(&mut self, slabs: Slabs) -> Result<(), StoreError> {
-        while self.under_way.len() < self.depth {
-            let Some(&id) = self.schedule.get(self.cursor) else { break };
-            // The cursor has come around to a slab that the pass has yet to use.
-            if self.under_way.contains_key(&id) || self.arrived.contains_key(&id) {
+    pub(crate) fn fill(&mut self, table: &SlabTable, cache: &mut Cache) {
+        let n = table.all().len();
+        // The slab before the position may still be in use.
+        while self.ahead < n.saturating_sub(1).max(1) {
+            let id = SlabId::at((self.position + self.ahead) % n);
+            if let Some(wanted) = self.under_way.get_mut(&id) {
+                *wanted = Wanted::Yes;
+            } else if cache.has(id) {
+                cache.touch(id);
+            } else if self.under_way.len() == self.depth {
                 break;
+            } else {
+                let Some(slot) = cache.slot_for(id) else { break };
+                self.submit(table, id, slot);
             }
-            let slab = slabs.table.get(id);
-            let slot = match slabs.residency[id.index()] {
-                Residency::Pinned => Slot::new(slab.len)?,
-                Residency::Streamed => match self.free.pop() {
-                    Some(slot) => slot,
-                    None => break,
-                },
-            };
-            self.submit(id, slab.offset, slab.len, slot);
-            self.cursor = (self.cursor + 1) % self.schedule.len();
+            self.ahead += 1;
         }
-        Ok(())
     }
 
-    fn submit(&mut self, id: SlabId, offset: u64, len: usize, mut slot: Slot) {
-        let span = slot.fill_for(offset, len);
+    fn submit(&mut self, table: &SlabTable, id: SlabId, mut slot: Slot) {
+        let slab = table.get(id);
+        let span = slot.fill_for(slab.offset, slab.len);
         self.under_way.insert(id, Wanted::Yes);
-        self.reader.submit(ReadRequest { slab: id, span, slot });
+        self.reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
     }
 
-    /// Files a slot that is done; names the slab and the error if its read failed.
-    fn arrive(&mut self, slabs: Slabs, done: ReadDone) -> Option<(SlabId, std::io::Error)> {
-        let ReadDone { slab, slot, result, time } = done;
+    /// Files a slot that is done, waiting for one at most so long.
+    fn arrive(&mut self, table: &SlabTable, cache: &mut Cache, timeout: Duration) -> Option<Result<(), Failed>> {
+        let ReadDone { slab, slot, result, time } = self.reader.wait(timeout)?;
         // Requests overlap, and end nearly in the order in which they are filed.
         let from = self.counted_until.map_or(time.start, |until| until.max(time.start));
         self.work.busy += time.end.saturating_duration_since(from);
         self.counted_until = Some(self.counted_until.map_or(time.end, |until| until.max(time.end)));
         let wanted = self.under_way.remove(&slab).unwrap_or(Wanted::No);
-        let streamed = slabs.residency[slab.index()] == Residency::Streamed;
         if result.is_ok() {
-            self.work.bytes += slabs.table.get(slab).len as u64;
+            self.work.bytes += table.get(slab).len as u64;
         }
-        match result {
-            // What is pinned is of use in any case.
-            Ok(()) if wanted == Wanted::Yes || !streamed => {
-                self.arrived.insert(slab, slot);
-            }
-            _ if streamed => self.free.push(slot),
-            _ => {}
+        // What is pinned is of use in any case.
+        if result.is_ok() && (wanted == Wanted::Yes || cache.is_home(slab)) {
+            cache.arrived(table, slab, slot);
+        } else {
+            cache.came_to_nothing(slab, slot);
         }
-        result.err().map(|error| (slab, error))
+        Some(result.map_err(|error| Failed { slab, error }))
     }
 
     /// Goes on from a slab that the pass asks for out of turn: at its beginning, or after a failure.
-    fn turn_to(&mut self, slabs: Slabs, id: SlabId) {
-        let streamed = |id: &SlabId| slabs.residency[id.index()] == Residency::Streamed;
-        let abandoned: Vec<SlabId> = self.arrived.keys().filter(|id| streamed(id)).copied().collect();
-        self.free.extend(abandoned.iter().filter_map(|id| self.arrived.remove(id)));
+    fn turn_to(&mut self, cache: &mut Cache, id: SlabId) {
+        cache.turn();
         self.under_way.values_mut().for_each(|wanted| *wanted = Wanted::No);
-        self.cursor = self.schedule.partition_point(|s| *s < id) % self.schedule.len().max(1);
-    }
-
-    /// A pinned slab has been taken for good and is not read again.
-    fn forget_if_pinned(&mut self, slabs: Slabs, id: SlabId) {
-        if slabs.residency[id.index()] == Residency::Streamed {
-            return;
-        }
-        if let Ok(at) = self.schedule.binary_search(&id) {
-            self.schedule.remove(at);
-            if at < self.cursor {
-                self.cursor -= 1;
-            }
-            if self.cursor >= self.schedule.len() {
-                self.cursor = 0;
-            }
-        }
+        (self.position, self.ahead) = (id.index(), 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{Budget, CachePolicy, plan};
+    use crate::slot::{Arena, slot_bytes};
     use std::io::{Error, ErrorKind};
 
-    /// A disk in memory that finishes requests in an order of its own and fails some of them.
+    /// What is wrong with a disk.
+    #[derive(Clone, Copy, Default)]
+    struct Faults {
+        /// Fails reads of this slab while the count lasts.
+        broken: Option<(usize, usize)>,
+        /// Answers so many requests and then no more.
+        dies_after: Option<usize>,
+    }
+
+    /// A disk in memory that finishes requests in an order of its own.
     struct FakeDisk {
         seed: u64,
         under_way: Vec<ReadRequest>,
-        /// Fails reads of this slab while the count lasts.
-        broken: Option<(SlabId, usize)>,
+        faults: Faults,
     }
 
     impl FakeDisk {
-        fn pick(&mut self) -> usize {
+        fn random(&mut self) -> usize {
             self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.seed >> 33) as usize % self.under_way.len()
+            (self.seed >> 33) as usize
         }
     }
 
     impl Reader for FakeDisk {
         fn submit(&mut self, request: ReadRequest) {
+            assert!(self.under_way.iter().all(|r| r.slab != request.slab), "asked for twice at once");
             self.under_way.push(request);
         }
 
-        fn try_wait(&mut self) -> Option<ReadDone> {
-            let ready = !self.under_way.is_empty() && self.seed.is_multiple_of(3);
-            ready.then(|| self.wait())
-        }
-
-        fn wait(&mut self) -> ReadDone {
-            let at = self.pick();
-            let ReadRequest { slab, span, mut slot } = self.under_way.swap_remove(at);
-            for (i, byte) in slot.target(span).iter_mut().enumerate() {
-                *byte = byte_at(span.offset + i as u64);
+        fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
+            if self.under_way.is_empty() || (timeout.is_zero() && !self.random().is_multiple_of(3)) {
+                return None;
             }
-            let result = match &mut self.broken {
-                Some((broken, left)) if *broken == slab && *left > 0 => {
+            match &mut self.faults.dies_after {
+                Some(0) => return None,
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            let at = self.random() % self.under_way.len();
+            let ReadRequest { slab, span, mut slot, .. } = self.under_way.swap_remove(at);
+            let target = slot.target(span).expect("a slot with memory");
+            target.iter_mut().zip(span.offset..).for_each(|(byte, offset)| *byte = byte_at(offset));
+            let result = match &mut self.faults.broken {
+                Some((broken, left)) if *broken == slab.index() && *left > 0 => {
                     *left -= 1;
                     Err(Error::from(ErrorKind::Other))
                 }
                 _ => Ok(()),
             };
-            ReadDone { slab, slot, result, time: Instant::now()..Instant::now() }
+            Some(ReadDone { slab, slot, result, time: Instant::now()..Instant::now() })
         }
     }
 
@@ -259,98 +241,128 @@ mod tests {
         ((offset * 31) >> 3) as u8
     }
 
-    /// A table of odd lengths of which every third slab is pinned, and its read-ahead with `n_slots` slots.
-    fn setup(seed: u64, n_slots: usize, broken: Option<(usize, usize)>) -> (SlabTable, Vec<Residency>, ReadAhead) {
-        let lens: Vec<usize> = (0..40).map(|i| 3000 + 517 * (i % 7)).collect();
-        let table = SlabTable::of_lens(&lens);
-        let residency: Vec<_> =
-            (0..40).map(|i| if i % 3 == 0 { Residency::Pinned } else { Residency::Streamed }).collect();
-        let broken = broken.map(|(slab, times)| (table.ids().nth(slab).unwrap(), times));
-        let disk = FakeDisk { seed, under_way: Vec::new(), broken };
-        let slots = (0..n_slots).map(|_| Slot::new(7000).unwrap()).collect();
-        let slabs = Slabs { table: &table, residency: &residency };
-        let read_ahead = ReadAhead::new(slabs, Box::new(disk), n_slots.saturating_sub(1).max(1), slots);
-        (table, residency, read_ahead)
+    struct Setup {
+        table: SlabTable,
+        cache: Cache,
+        read_ahead: ReadAhead,
     }
 
-    /// Takes a slab as a pass does, checks its bytes and gives its slot back; pinned ones are kept.
-    fn visit(read_ahead: &mut ReadAhead, slabs: Slabs, kept: &mut HashMap<SlabId, Slot>, id: SlabId) -> bool {
-        if kept.contains_key(&id) {
-            return true;
-        }
-        let Ok(slot) = read_ahead.take(slabs, id) else { return false };
-        let slab = slabs.table.get(id);
-        let expected: Vec<u8> = (0..slab.len as u64).map(|i| byte_at(slab.offset + i)).collect();
-        assert!(slot.slab() == expected, "{id:?} has other bytes");
-        match slabs.residency[id.index()] {
-            Residency::Pinned => assert!(kept.insert(id, slot).is_none()),
-            Residency::Streamed => read_ahead.give_back(slabs, slot),
-        }
-        true
+    /// Forty slabs of odd lengths in memory for about `room` of them.
+    fn setup(seed: u64, room: usize, policy: CachePolicy, faults: Faults) -> Setup {
+        let lens: Vec<usize> = (0..40).map(|i| 3000 + 517 * (i % 7)).collect();
+        let table = SlabTable::of_lens(&lens);
+        let limit_bytes = (room * slot_bytes(3000 + 517 * 6)) as u64;
+        let budget = Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
+        let plan = plan(&table, budget, policy).unwrap();
+        let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
+        let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
+        let cache = Cache::new(&table, &plan, homes, slots);
+        let disk = FakeDisk { seed, under_way: Vec::new(), faults };
+        Setup { table, cache, read_ahead: ReadAhead::new(Box::new(disk), plan.depth) }
     }
+
+    impl Setup {
+        /// Takes a slab as a pass does, checks its bytes and puts it back.
+        fn visit(&mut self, id: SlabId) -> std::io::Result<()> {
+            let Setup { table, cache, read_ahead } = self;
+            let slot = read_ahead.take(table, cache, id)?;
+            let slab = table.get(id);
+            let expected: Vec<u8> = (0..slab.len as u64).map(|i| byte_at(slab.offset + i)).collect();
+            assert!(slot.slab() == expected, "{id:?} has other bytes");
+            cache.put_back(table, id, slot);
+            read_ahead.fill(table, cache);
+            Ok(())
+        }
+
+        /// The first slab of a pass that fails.
+        fn pass(&mut self) -> Option<SlabId> {
+            self.table.ids().find(|id| self.visit(*id).is_err())
+        }
+    }
+
+    const POLICIES: [CachePolicy; 2] = [CachePolicy::Pin, CachePolicy::Lru];
 
     #[test]
     fn passes_see_the_right_bytes_whatever_the_disk_does_first() {
-        for seed in 0..50 {
-            for n_slots in [2, 3, 6] {
-                let (table, residency, mut read_ahead) = setup(seed, n_slots, None);
-                let slabs = Slabs { table: &table, residency: &residency };
-                let mut kept = HashMap::new();
+        for policy in POLICIES {
+            for (seed, room) in (0..40).flat_map(|seed| [2, 3, 6, 20, 39, 40, 60].map(|room| (seed, room))) {
+                let mut setup = setup(seed, room, policy, Faults::default());
                 for _ in 0..3 {
-                    assert!(table.ids().all(|id| visit(&mut read_ahead, slabs, &mut kept, id)));
+                    assert_eq!(setup.pass(), None, "{policy:?}, seed {seed}, room for {room}");
                 }
-                assert_eq!(kept.len(), 14);
             }
         }
     }
 
     #[test]
     fn every_byte_is_read_once_a_pass() {
-        let (table, residency, mut read_ahead) = setup(1, 4, None);
-        let slabs = Slabs { table: &table, residency: &residency };
-        let mut kept = HashMap::new();
-        let all: u64 = table.all().iter().map(|s| s.len as u64).sum();
-        let streamed = table.all().iter().zip(&residency).filter(|(_, r)| **r == Residency::Streamed);
-        let streamed: u64 = streamed.map(|(s, _)| s.len as u64).sum();
-        for _ in 0..5 {
-            assert!(table.ids().all(|id| visit(&mut read_ahead, slabs, &mut kept, id)));
+        for room in [2, 3, 8, 20, 38] {
+            let mut setup = setup(1, room, CachePolicy::Pin, Faults::default());
+            let all: u64 = setup.table.all().iter().map(|s| s.len as u64).sum();
+            for _ in 0..5 {
+                assert_eq!(setup.pass(), None);
+            }
+            let streamed = all - setup.cache.pinned_bytes();
+            let read = setup.read_ahead.take_work().bytes;
+            let (expected, ahead) = (all + 4 * streamed, 6 * 7000);
+            assert!((expected..=expected + ahead).contains(&read), "room for {room}: {read} read, {expected} needed");
         }
-        let ahead = 4 * 7000;
-        let read = read_ahead.take_work().bytes;
-        let expected = all + 4 * streamed;
-        assert!((expected..=expected + ahead).contains(&read), "{read} read, {expected} needed");
     }
 
     #[test]
     fn a_pass_may_begin_anywhere_and_turn_back() {
-        for seed in 0..50 {
-            let (table, residency, mut read_ahead) = setup(seed, 3, None);
-            let slabs = Slabs { table: &table, residency: &residency };
-            let ids: Vec<_> = table.ids().collect();
-            let mut kept = HashMap::new();
-            for at in [0, 1, 2, 20, 21, 5, 39, 0, 38, 7, 7, 7, 30, 31, 32] {
-                assert!(visit(&mut read_ahead, slabs, &mut kept, ids[at]));
+        for policy in POLICIES {
+            for (seed, room) in (0..40).flat_map(|seed| [2, 4, 20].map(|room| (seed, room))) {
+                let mut setup = setup(seed, room, policy, Faults::default());
+                for at in [0, 1, 2, 20, 21, 5, 39, 0, 38, 7, 7, 7, 30, 31, 32] {
+                    setup.visit(SlabId::at(at)).unwrap();
+                }
             }
         }
     }
 
     #[test]
     fn a_failed_read_is_an_error_once_and_the_next_try_finds_the_slab() {
-        for seed in 0..50 {
-            for broken in [0, 1, 2, 17, 18, 39] {
-                let (table, residency, mut read_ahead) = setup(seed, 3, Some((broken, 2)));
-                let slabs = Slabs { table: &table, residency: &residency };
-                let mut kept = HashMap::new();
-                let mut failures = 0;
-                for _ in 0..4 {
-                    // A pass ends at its first error, and the next begins at the beginning.
-                    let failed = table.ids().find(|id| !visit(&mut read_ahead, slabs, &mut kept, *id));
-                    assert!(failed.is_none_or(|id| id.index() == broken), "{failed:?}");
-                    failures += usize::from(failed.is_some());
-                }
-                assert!(failures <= 2, "{failures} failures of two broken reads");
-                assert!(table.ids().all(|id| visit(&mut read_ahead, slabs, &mut kept, id)));
+        for policy in POLICIES {
+            for (seed, broken) in (0..40).flat_map(|seed| [0, 1, 2, 17, 18, 39].map(|broken| (seed, broken))) {
+                let faults = Faults { broken: Some((broken, 2)), ..Faults::default() };
+                let mut setup = setup(seed, 12, policy, faults);
+                // A pass ends at its first error, and the next begins at the beginning.
+                let failed: Vec<SlabId> = (0..4).filter_map(|_| setup.pass()).collect();
+                assert!(failed.len() <= 2 && failed.iter().all(|id| id.index() == broken), "{failed:?}");
+                assert_eq!(setup.pass(), None);
             }
         }
+    }
+
+    #[test]
+    fn memory_is_lent_and_given_up_between_slabs() {
+        for policy in POLICIES {
+            for seed in 0..40 {
+                let mut setup = setup(seed, 24, policy, Faults::default());
+                for step in 0..120 {
+                    let id = SlabId::at(step % 40);
+                    setup.visit(id).unwrap();
+                    let Setup { table, cache, read_ahead } = &mut setup;
+                    match step % 29 {
+                        3 => cache.lend(table, 60_000),
+                        11 => cache.lend(table, 0),
+                        17 => drop(cache.give_up(table, 9_000)),
+                        23 => read_ahead.settle(table, cache),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stops_answering_is_an_error_and_no_hang() {
+        let faults = Faults { dies_after: Some(25), ..Faults::default() };
+        let mut setup = setup(3, 6, CachePolicy::Pin, faults);
+        let failed = setup.pass().expect("the disk dies in the first pass");
+        let error = setup.visit(failed).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("has not answered"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ const MIN_SLAB_BYTES: u64 = 256 << 10;
 const MAX_SLAB_BYTES: u64 = 4 << 20;
 
 /// The slots of read-ahead, a handful, should be a few percent of a budget that is a fraction of the weights.
-const SLABS_PER_MODEL: u64 = 256;
+const SLABS_PER_MODEL: u64 = 1024;
 
 /// Index of a slab in its table, in the order in which a pass needs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub struct SlabSpec {
     pub tensor: TensorId,
     /// The rows.
     pub rows: Range<usize>,
+    /// Which of the model's files it lies in.
+    pub file: usize,
     /// Of the first row, in bytes from the file's start.
     pub offset: u64,
     /// Bytes of all its rows.
@@ -97,7 +99,8 @@ impl SlabTable {
         for start in (0..matrix.rows).step_by(rows_per_slab) {
             let rows = start..matrix.rows.min(start + rows_per_slab);
             let offset = info.offset + (start * row_bytes) as u64;
-            self.slabs.push(SlabSpec { tensor: matrix.tensor, len: rows.len() * row_bytes, rows, offset });
+            let len = rows.len() * row_bytes;
+            self.slabs.push(SlabSpec { tensor: matrix.tensor, file: usize::from(info.file), len, rows, offset });
         }
         let id = |i: usize| u32::try_from(i).map_err(|_| too_large());
         self.by_tensor.insert(matrix.tensor, id(first)?..id(self.slabs.len())?);
@@ -113,7 +116,7 @@ impl SlabTable {
         let mut offset = 0;
         for (i, &len) in (0..).zip(lens) {
             table.by_tensor.insert(TensorId(i), i..i + 1);
-            table.slabs.push(SlabSpec { tensor: TensorId(i), rows: 0..1, offset, len });
+            table.slabs.push(SlabSpec { tensor: TensorId(i), file: 0, rows: 0..1, offset, len });
             offset += len as u64;
         }
         table
@@ -121,6 +124,10 @@ impl SlabTable {
 }
 
 impl SlabId {
+    pub(crate) fn at(index: usize) -> SlabId {
+        SlabId(u32::try_from(index).expect("the table has checked every id"))
+    }
+
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }

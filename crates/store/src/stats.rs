@@ -17,6 +17,8 @@ pub struct ReadStats {
     pub prefetch_hits: u64,
     /// Slabs that the pass had to wait for.
     pub misses: u64,
+    /// Slabs that had to go for others although they were to be kept.
+    pub evictions: u64,
     /// Bytes of slabs that are kept in memory now.
     pub pinned_bytes: u64,
 }
@@ -31,6 +33,7 @@ impl ReadStats {
             hits: self.hits - earlier.hits,
             prefetch_hits: self.prefetch_hits - earlier.prefetch_hits,
             misses: self.misses - earlier.misses,
+            evictions: self.evictions - earlier.evictions,
             pinned_bytes: self.pinned_bytes,
         }
     }

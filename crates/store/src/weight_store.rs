@@ -3,159 +3,218 @@
 //! A pinned slab is read when the pass first needs it and then kept, so a model's first pass is its load; a streamed one
 //! is read in every pass, ahead of time. Embedding rows are read one by one, since a pass needs a few out of very many.
 //! Nothing here knows where a slab comes from but the order in which passes ask.
+//!
+//! The memory that weights take is not fixed: [`WeightStore::lend`] leaves some of it to a long prompt's activations for a
+//! while, and when the system runs short the store gives some up by itself.
 
-use std::cell::{Cell, OnceCell, RefCell};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Instant;
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use kernels::Kernels;
+use model::gguf::{FileStamp, GgufFile};
 use model::{Matrix, ModelSpec, TensorId, Vector};
 
-use crate::io::{self, IoMode, ModelFile, PreadPool, ReadRequest, Reader};
-use crate::plan::{Residency, ResidencyPlan};
-use crate::read_ahead::{ReadAhead, Slabs, TakeError};
-use crate::slot::Slot;
-use crate::{ReadStats, SlabId, SlabTable, StoreError};
+use crate::cache::Cache;
+use crate::io::{Fits, IoMode, OpenFiles, ReadRequest, Reader, Throttled, Way};
+use crate::plan::ResidencyPlan;
+use crate::read_ahead::ReadAhead;
+use crate::slot::{Arena, Slot};
+use crate::{Ledger, ReadStats, Reservation, SlabId, SlabTable, StoreError};
 
 /// Enough to outlast a drive's own cache of a few MiB, little enough to be read in a blink.
 const DISK_SAMPLE_BYTES: u64 = 128 << 20;
 
+/// A disk that takes longer for one read is not measured any further.
+const DISK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How a model's files are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StoreOptions {
+    /// By which way.
+    pub io: IoMode,
+    /// No faster than so many bytes a second.
+    pub max_read_rate: Option<u64>,
+}
+
 /// A model's weights.
 pub struct WeightStore {
-    path: PathBuf,
+    paths: Vec<PathBuf>,
+    /// What each file was when its header was read.
+    stamps: Vec<Option<FileStamp>>,
+    /// Whether the user knows that another file has taken the place of one of them.
+    replaced: Cell<bool>,
     names: Vec<String>,
-    slabs: SlabTable,
-    residency: Vec<Residency>,
-    pinned: Vec<OnceCell<Slot>>,
-    read_ahead: RefCell<ReadAhead>,
-    file: Arc<ModelFile>,
+    table: SlabTable,
+    files: OpenFiles,
+    options: StoreOptions,
     depth: usize,
+    resident: RefCell<Resident>,
     stats: Cell<ReadStats>,
+}
+
+/// What is in memory and on its way there.
+struct Resident {
+    cache: Cache,
+    read_ahead: ReadAhead,
+    counted: Reservation,
 }
 
 /// A slab in memory: its bytes stay there while the guard lives.
 pub struct SlabGuard<'a> {
     store: &'a WeightStore,
     id: SlabId,
-    /// The slot of a streamed slab; a pinned one is the store's.
-    streamed: Option<Slot>,
+    /// Taken away only when the guard is dropped.
+    slot: Option<Slot>,
 }
 
 impl SlabGuard<'_> {
     /// The rows' bytes, in the matrix's quantisation.
     pub fn bytes(&self) -> &[u8] {
-        let pinned = || self.store.pinned[self.id.index()].get().expect("a guard of a pinned slab finds it in memory");
-        self.streamed.as_ref().unwrap_or_else(pinned).slab()
+        self.slot.as_ref().expect("a guard has its slot until it is dropped").slab()
     }
 
     /// Where in the matrix the rows begin.
     pub fn first_row(&self) -> usize {
-        self.store.slabs.get(self.id).rows.start
+        self.store.table.get(self.id).rows.start
     }
 }
 
 impl Drop for SlabGuard<'_> {
     fn drop(&mut self) {
-        if let Some(slot) = self.streamed.take() {
-            self.store.read_ahead.borrow_mut().give_back(self.store.views(), slot);
+        if let Some(slot) = self.slot.take() {
+            let Resident { cache, read_ahead, .. } = &mut *self.store.resident.borrow_mut();
+            cache.put_back(&self.store.table, self.id, slot);
+            read_ahead.fill(&self.store.table, cache);
         }
     }
 }
 
 impl WeightStore {
-    /// Opens the file that `spec` was read from; reads no weights yet.
+    /// Opens the files that `spec` was read from; reads no weights yet. Their memory is counted in `ledger`.
     ///
-    /// Errors: the file cannot be opened, or a tensor is too large for the address space.
-    pub fn open(path: &Path, spec: &ModelSpec, plan: &ResidencyPlan, mode: IoMode) -> Result<WeightStore, StoreError> {
-        let file =
-            io::open(path, mode).map_err(|source| StoreError::Open { path: path.display().to_string(), source })?;
-        let file = Arc::new(file);
-        let slabs = SlabTable::new(spec)?;
-        let residency = plan.residency.clone();
-        let slots = (0..plan.n_slots).map(|_| Slot::new(plan.slot_len)).collect::<Result<_, _>>()?;
-        let reader = Box::new(PreadPool::new(&file, plan.depth));
-        let views = Slabs { table: &slabs, residency: &residency };
-        Ok(WeightStore {
-            path: path.to_owned(),
+    /// Errors: a file cannot be opened in this way or is not what it was when its header was read, a tensor is too large
+    /// for the address space, or the budget does not hold the plan.
+    pub fn open(
+        model_files: &[GgufFile],
+        spec: &ModelSpec,
+        plan: &ResidencyPlan,
+        options: StoreOptions,
+        ledger: &Ledger,
+    ) -> Result<WeightStore, StoreError> {
+        let fits = if plan.fits() { Fits::Yes } else { Fits::No };
+        let paths: Vec<PathBuf> = model_files.iter().map(|f| f.path.clone()).collect();
+        let files = OpenFiles::open(&paths, options.io, fits)
+            .map_err(|source| StoreError::Open { path: named(&paths), source })?;
+        let stamps = model_files.iter().map(|f| f.stamp).collect();
+        let table = SlabTable::new(spec)?;
+        let (homes, slots) = match files.way {
+            Way::Mapped => (pinned_windows(&files, &table, plan), other_windows(&files, plan)),
+            _ => (
+                Arena::cut(plan.pins.iter().map(|id| table.get(*id).len))?,
+                Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len))?,
+            ),
+        };
+        // Slots that may give their memory back are not made known to the reader, which would keep it.
+        let filled_often = if plan.keeps_its_slots() { &slots[..] } else { &[] };
+        let reader = paced(files.reader(plan.depth, filled_often), options);
+        let cache = Cache::new(&table, plan, homes, slots);
+        let counted = ledger.reserve("weights", cache.memory_bytes())?;
+        let resident = Resident { cache, read_ahead: ReadAhead::new(reader, plan.depth), counted };
+        let store = WeightStore {
+            paths,
+            stamps,
+            replaced: Cell::new(false),
             names: spec.tensors.iter().map(|t| t.name.clone()).collect(),
-            pinned: slabs.all().iter().map(|_| OnceCell::new()).collect(),
-            read_ahead: RefCell::new(ReadAhead::new(views, reader, plan.depth, slots)),
-            slabs,
-            residency,
-            file,
+            table,
+            files,
+            options,
             depth: plan.depth,
+            resident: RefCell::new(resident),
             stats: Cell::default(),
-        })
-    }
-
-    /// Whether weights are read past the page cache.
-    pub fn is_direct(&self) -> bool {
-        self.file.is_direct()
+        };
+        store.verify()?;
+        Ok(store)
     }
 
     /// The slabs of a matrix, first row first.
     pub fn slabs_of(&self, matrix: &Matrix) -> impl Iterator<Item = SlabId> + use<> {
-        self.slabs.of(matrix.tensor)
+        self.table.of(matrix.tensor)
     }
 
-    /// Brings a slab into memory. At most one guard of a streamed slab may be alive.
+    /// Brings a slab into memory. At most one guard of a slab may be alive, and one of all slabs that are not pinned.
     ///
     /// Errors: the read failed; the slab can be asked for again.
     pub fn slab(&self, id: SlabId) -> Result<SlabGuard<'_>, StoreError> {
-        let pinned = self.residency[id.index()] == Residency::Pinned;
-        if pinned && self.pinned[id.index()].get().is_some() {
-            self.count(|s| s.hits += 1);
-            return Ok(SlabGuard { store: self, id, streamed: None });
-        }
-        let slot = self.take(id)?;
-        if !pinned {
-            return Ok(SlabGuard { store: self, id, streamed: Some(slot) });
-        }
-        self.count(|s| s.pinned_bytes += slot.slab().len() as u64);
-        self.pinned[id.index()].get_or_init(|| slot);
-        Ok(SlabGuard { store: self, id, streamed: None })
-    }
-
-    fn take(&self, id: SlabId) -> Result<Slot, StoreError> {
-        let mut read_ahead = self.read_ahead.borrow_mut();
-        if read_ahead.has(self.views(), id) {
-            self.count(|s| s.prefetch_hits += 1);
-        } else {
-            self.count(|s| s.misses += 1);
-        }
+        let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
+        read_ahead.look(&self.table, cache);
+        let (kept, prefetched) = (cache.has_kept(id), cache.has(id) && !cache.has_kept(id));
         let start = Instant::now();
-        let taken = read_ahead.take(self.views(), id);
+        let taken = read_ahead.take(&self.table, cache, id);
+        let stall = if kept || prefetched { Duration::ZERO } else { start.elapsed() };
         let work = read_ahead.take_work();
         self.count(|s| {
-            s.stall += start.elapsed();
+            s.hits += u64::from(kept);
+            s.prefetch_hits += u64::from(prefetched);
+            s.misses += u64::from(!kept && !prefetched);
+            s.evictions = cache.evictions();
+            s.stall += stall;
             s.bytes_read += work.bytes;
             s.busy += work.busy;
+            s.pinned_bytes = cache.kept_bytes(&self.table);
         });
-        taken.map_err(|error| match error {
-            TakeError::Memory(error) => error,
-            TakeError::Read(source) => {
-                let slab = self.slabs.get(id);
-                self.read_error(slab.tensor, slab.offset, slab.len, source)
+        match taken {
+            Ok(slot) => Ok(SlabGuard { store: self, id, slot: Some(slot) }),
+            Err(source) => {
+                let slab = self.table.get(id);
+                Err(self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source))
             }
-        })
+        }
     }
 
-    /// Copies one row of a matrix, from memory if its slab is there.
+    /// Leaves `bytes` of the weights' memory to others until it is called again: the pins that are the first to go make
+    /// room, and are read again once they may.
     ///
-    /// Shapes: `out` is one row in the matrix's quantisation. Errors: the read failed. Panics if `row` or the length
-    /// of `out` do not fit the matrix.
-    pub fn read_row(&self, spec: &ModelSpec, matrix: &Matrix, row: usize, out: &mut [u8]) -> Result<(), StoreError> {
-        assert!(row < matrix.rows, "row {row} of a matrix with {} rows", matrix.rows);
-        if let Some(id) = self.slabs.holding(matrix.tensor, row)
-            && let Some(slot) = self.pinned[id.index()].get()
-        {
-            let at = (row - self.slabs.get(id).rows.start) * out.len();
-            out.copy_from_slice(&slot.slab()[at..at + out.len()]);
+    /// Errors: what was lent before has not been given back to the budget.
+    pub fn lend(&self, bytes: u64) -> Result<(), StoreError> {
+        let Resident { cache, read_ahead, counted } = &mut *self.resident.borrow_mut();
+        // A read under way into memory that is about to be lent would come too late to be stopped.
+        read_ahead.settle(&self.table, cache);
+        cache.lend(&self.table, bytes);
+        counted.resize(cache.memory_bytes())
+    }
+
+    /// Copies rows of a matrix, from memory where they are there.
+    ///
+    /// Shapes: `out` is `[rows.len(), row bytes]` in the matrix's quantisation. Errors: a read failed. Panics if a row
+    /// or the length of `out` does not fit the matrix.
+    pub fn read_rows(
+        &self,
+        spec: &ModelSpec,
+        matrix: &Matrix,
+        rows: &[usize],
+        out: &mut [u8],
+    ) -> Result<(), StoreError> {
+        if rows.is_empty() {
             return Ok(());
         }
-        let offset = spec.tensor(matrix.tensor).offset + (row * out.len()) as u64;
-        self.read(matrix.tensor, offset, out)
+        let row_bytes = out.len() / rows.len();
+        let mut to_read = Vec::new();
+        {
+            let resident = self.resident.borrow();
+            for (&row, out) in rows.iter().zip(out.chunks_exact_mut(row_bytes)) {
+                assert!(row < matrix.rows, "row {row} of a matrix with {} rows", matrix.rows);
+                let slab = self.table.holding(matrix.tensor, row);
+                match slab.and_then(|id| Some((id, resident.cache.look(id)?))) {
+                    Some((id, slot)) => {
+                        let at = (row - self.table.get(id).rows.start) * row_bytes;
+                        out.copy_from_slice(&slot.slab()[at..at + row_bytes]);
+                    }
+                    None => to_read.push((spec.tensor(matrix.tensor).offset + (row * row_bytes) as u64, out)),
+                }
+            }
+        }
+        if to_read.is_empty() { Ok(()) } else { self.read_few(matrix.tensor, spec.tensor(matrix.tensor).file, to_read) }
     }
 
     /// Reads a small vector and expands it to `f32`.
@@ -165,7 +224,7 @@ impl WeightStore {
         let info = spec.tensor(vector.tensor);
         let len = info.quant.row_bytes(vector.len).expect("the header's reader has checked the row length");
         let mut bytes = vec![0; len];
-        self.read(vector.tensor, info.offset, &mut bytes)?;
+        self.read_few(vector.tensor, info.file, vec![(info.offset, &mut bytes)])?;
         let mut values = vec![0.0; vector.len];
         Kernels::scalar().dequantise(info.quant, &bytes, &mut values);
         Ok(values)
@@ -176,62 +235,86 @@ impl WeightStore {
         self.stats.get()
     }
 
+    /// Looks whether the files are still those whose headers were read. To be called after a pass, before its result is
+    /// believed. That another file has taken a name is worth a warning; the one that was opened is still there.
+    ///
+    /// Errors: a file has been written to or cut short, so what was computed may be wrong.
+    pub fn verify(&self) -> Result<(), StoreError> {
+        for (file, (path, stamp)) in self.paths.iter().zip(&self.stamps).enumerate() {
+            let changed = |what: &str| StoreError::Changed { path: path.display().to_string(), what: what.to_owned() };
+            if self.files.mappings.get(file).is_some_and(|mapping| mapping.was_lost()) {
+                return Err(changed("parts of it could not be read"));
+            }
+            let Some(stamp) = stamp else { continue };
+            match self.files.stamp(file) {
+                Ok(now) if now == *stamp => {}
+                Ok(_) => return Err(changed("its length or time of modification is another")),
+                Err(e) => return Err(changed(&e.to_string())),
+            }
+            if !self.replaced.get() && FileStamp::at(path).ok() != Some(*stamp) {
+                self.replaced.set(true);
+                tracing::warn!("{} is another file by now; this run goes on with the one it opened", path.display());
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes a second that the disk gives when nothing else is done: the first slabs, read as a pass would read them.
     ///
     /// Errors: a read failed.
     pub fn measure_disk(&self) -> Result<f64, StoreError> {
-        let mut reader = PreadPool::new(&self.file, self.depth);
-        let largest = self.slabs.all().iter().map(|s| s.len).max().unwrap_or(0);
-        let mut free = (0..self.depth).map(|_| Slot::new(largest)).collect::<Result<Vec<_>, _>>()?;
+        let largest = self.table.all().iter().map(|s| s.len).max().unwrap_or(0);
+        let mut free = Arena::cut((0..self.depth).map(|_| largest))?;
+        let unanswered = |source| StoreError::Open { path: named(&self.paths), source };
+        let files = self.files.past_mappings(&self.paths).map_err(unanswered)?;
+        let mut reader = paced(files.as_ref().unwrap_or(&self.files).reader(self.depth, &free), self.options);
         let (start, mut bytes, mut under_way) = (Instant::now(), 0, 0);
         let mut asked = 0;
-        let mut sample = self.slabs.ids().take_while(|id| {
-            asked += self.slabs.get(*id).len as u64;
+        let mut sample = self.table.ids().take_while(|id| {
+            asked += self.table.get(*id).len as u64;
             asked <= DISK_SAMPLE_BYTES
         });
         loop {
             while let Some(mut slot) = free.pop() {
                 let Some(id) = sample.next() else { break };
-                let slab = self.slabs.get(id);
+                let slab = self.table.get(id);
                 let span = slot.fill_for(slab.offset, slab.len);
-                reader.submit(ReadRequest { slab: id, span, slot });
+                reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
                 under_way += 1;
             }
             if under_way == 0 {
                 return Ok(bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
             }
-            let done = reader.wait();
+            let Some(done) = reader.wait(DISK_PATIENCE) else {
+                return Err(unanswered(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+            };
             under_way -= 1;
-            let slab = self.slabs.get(done.slab);
-            done.result.map_err(|source| self.read_error(slab.tensor, slab.offset, slab.len, source))?;
+            let slab = self.table.get(done.slab);
+            done.result.map_err(|source| self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source))?;
             bytes += slab.len as u64;
             free.push(done.slot);
         }
     }
 
-    /// Reads a few bytes at once, by way of a slot, since direct reads move whole blocks.
-    fn read(&self, tensor: TensorId, offset: u64, out: &mut [u8]) -> Result<(), StoreError> {
+    /// Reads a few bytes here and there at once.
+    fn read_few(&self, tensor: TensorId, file: u16, wanted: Vec<(u64, &mut [u8])>) -> Result<(), StoreError> {
+        let file = usize::from(file);
         let start = Instant::now();
-        let mut slot = Slot::new(out.len())?;
-        let span = slot.fill_for(offset, out.len());
-        let result = self.file.read(slot.target(span), span.offset, span.needed);
-        result.map_err(|source| self.read_error(tensor, offset, out.len(), source))?;
-        out.copy_from_slice(slot.slab());
+        let bytes: u64 = wanted.iter().map(|(_, out)| out.len() as u64).sum();
+        self.files
+            .read_few(file, wanted)
+            .map_err(|failed| self.read_error(file, tensor, failed.offset, failed.len, failed.source))?;
         self.count(|s| {
-            s.bytes_read += out.len() as u64;
+            s.bytes_read += bytes;
             s.stall += start.elapsed();
             s.busy += start.elapsed();
         });
         Ok(())
     }
 
-    fn views(&self) -> Slabs<'_> {
-        Slabs { table: &self.slabs, residency: &self.residency }
-    }
-
-    fn read_error(&self, tensor: TensorId, offset: u64, len: usize, source: std::io::Error) -> StoreError {
+    fn read_error(&self, file: usize, tensor: TensorId, offset: u64, len: usize, source: std::io::Error) -> StoreError {
         let tensor = self.names[tensor.0 as usize].clone();
-        StoreError::Read { path: self.path.display().to_string(), tensor, offset, len, source }
+        StoreError::Read { path: self.paths[file].display().to_string(), tensor, offset, len, source }
     }
 
     fn count(&self, change: impl FnOnce(&mut ReadStats)) {
@@ -239,4 +322,27 @@ impl WeightStore {
         change(&mut stats);
         self.stats.set(stats);
     }
+}
+
+/// Slows a reader down where that is asked for.
+fn paced(reader: Box<dyn Reader>, options: StoreOptions) -> Box<dyn Reader> {
+    match options.max_read_rate {
+        Some(rate) => Box::new(Throttled::new(reader, rate as f64)),
+        None => reader,
+    }
+}
+
+/// A window for each pinned slab.
+fn pinned_windows(files: &OpenFiles, table: &SlabTable, plan: &ResidencyPlan) -> Vec<Slot> {
+    plan.pins.iter().map(|id| Slot::window(&files.mappings[table.get(*id).file])).collect()
+}
+
+/// Windows for all others. Each shows the file that its slab lies in.
+fn other_windows(files: &OpenFiles, plan: &ResidencyPlan) -> Vec<Slot> {
+    (0..plan.n_slots_or_standby()).map(|_| Slot::window(&files.mappings[0])).collect()
+}
+
+/// The files in a message.
+fn named(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }

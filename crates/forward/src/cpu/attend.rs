@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 
 use kernels::{AttendArgs, Kernels};
+use model::ModelSpec;
+use store::{Buffer, Ledger, StoreError};
 
 use super::CpuTensor;
 use super::pool::Pool;
@@ -14,12 +16,24 @@ use crate::kv::KvCache;
 /// Buffers of the attention step, reused from call to call.
 pub(super) struct AttendScratch {
     /// A thread's scores, `[queries that share a head, positions]`.
-    scores: Vec<Mutex<Vec<f32>>>,
+    scores: Vec<Mutex<Buffer<f32>>>,
 }
 
 impl AttendScratch {
-    pub(super) fn new(threads: usize) -> AttendScratch {
-        AttendScratch { scores: (0..threads).map(|_| Mutex::default()).collect() }
+    /// Errors: the budget has no room for a whole context's scores.
+    pub(super) fn new(
+        spec: &ModelSpec,
+        threads: usize,
+        ctx: usize,
+        ledger: &Ledger,
+    ) -> Result<AttendScratch, StoreError> {
+        let scores = || Buffer::zeroed(ledger, "activations", widest_group(spec) * ctx).map(Mutex::new);
+        Ok(AttendScratch { scores: (0..threads).map(|_| scores()).collect::<Result<_, _>>()? })
+    }
+
+    /// Bytes of its buffers.
+    pub(super) fn bytes(spec: &ModelSpec, threads: usize, ctx: usize) -> u64 {
+        (threads * widest_group(spec) * ctx * size_of::<f32>()) as u64
     }
 
     /// See `Backend::attend`. The query heads `g * n_group..` share KV head `g`, so each is loaded once for all of them.
@@ -46,7 +60,6 @@ impl AttendScratch {
             let n_positions = rows[r].position + 1;
             let view = kv.view(layer, rows[r].slot, n_positions);
             let mut scores = self.scores[worker].lock().expect("a worker's scores are its own");
-            scores.resize(n_group * n_positions, 0.0);
             // SAFETY: each task has a row's heads of its own.
             let out = unsafe { shared.span(r, head * n_group * value_dim..(head + 1) * n_group * value_dim) };
             kernels.attend(AttendArgs {
@@ -61,9 +74,14 @@ impl AttendScratch {
                 value_stride: view.value_bytes,
                 n_positions,
                 scale,
-                scores: &mut scores,
+                scores: &mut scores.values_mut()[..n_group * n_positions],
                 out,
             });
         });
     }
+}
+
+/// The most query heads that share a KV head.
+fn widest_group(spec: &ModelSpec) -> usize {
+    spec.layers.iter().map(|l| l.attention.n_heads / l.attention.n_kv_heads).max().unwrap_or(0)
 }

@@ -10,7 +10,7 @@ mod shared;
 
 use kernels::{Kernels, KvType};
 use model::{ModelSpec, Rope};
-use store::{StoreError, WeightStore};
+use store::{Buffer, Ledger, StoreError, WeightStore};
 
 use crate::Row;
 use crate::backend::{AttendShape, Backend, Projection};
@@ -22,8 +22,11 @@ use shared::SharedRows;
 /// Below this many elements an elementwise step is not worth waking threads for.
 const MIN_ELEMENTS_TO_SPLIT: usize = 16 << 10;
 
+/// Bytes of embedding rows that are read at once.
+const EMBED_BYTES: usize = 1 << 20;
+
 /// How the CPU backend is set up.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct CpuOptions {
     /// The kernels to use.
     pub kernels: &'static Kernels,
@@ -35,6 +38,8 @@ pub struct CpuOptions {
     pub ctx: usize,
     /// Sequences in the KV cache.
     pub max_sequences: usize,
+    /// Where its memory is counted.
+    pub ledger: Ledger,
 }
 
 /// Runs passes on the CPU.
@@ -44,12 +49,12 @@ pub struct CpuBackend {
     kv: KvCache,
     matmul: MatmulScratch,
     attend: attend::AttendScratch,
+    ledger: Ledger,
 }
 
 /// Rows of `f32`, `[rows, width]`.
-#[derive(Default)]
 pub struct CpuTensor {
-    values: Vec<f32>,
+    values: Buffer<f32>,
     rows: usize,
     width: usize,
 }
@@ -60,41 +65,49 @@ pub fn auto_threads() -> usize {
 }
 
 impl CpuTensor {
-    /// Gives the tensor a shape; its contents are then anything.
+    /// Gives the tensor a shape; its contents are then anything. Panics if it has no room for it.
     fn reshape(&mut self, rows: usize, width: usize) {
-        if self.values.len() < rows * width {
-            self.values.resize(rows * width, 0.0);
-        }
+        let room = self.values.values().len();
+        assert!(rows * width <= room, "[{rows}, {width}] in a tensor with room for {room}");
         (self.rows, self.width) = (rows, width);
     }
 
     fn values(&self) -> &[f32] {
-        &self.values[..self.rows * self.width]
+        &self.values.values()[..self.rows * self.width]
     }
 
     fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.values[..self.rows * self.width]
+        &mut self.values.values_mut()[..self.rows * self.width]
     }
 
     fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.width..(row + 1) * self.width]
+        &self.values.values()[row * self.width..(row + 1) * self.width]
     }
 
     fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        &mut self.values[row * self.width..(row + 1) * self.width]
+        &mut self.values.values_mut()[row * self.width..(row + 1) * self.width]
     }
 }
 
 impl CpuBackend {
     /// Starts the threads and takes the memory of the KV cache.
-    pub fn new(spec: &ModelSpec, options: CpuOptions) -> CpuBackend {
-        CpuBackend {
-            kernels: options.kernels,
-            pool: Pool::new(options.threads),
-            kv: KvCache::new(spec, options.kv_type, options.ctx, options.max_sequences),
-            matmul: MatmulScratch::new(options.threads),
-            attend: attend::AttendScratch::new(options.threads),
-        }
+    ///
+    /// Errors: the budget does not hold it.
+    pub fn new(spec: &ModelSpec, options: CpuOptions) -> Result<CpuBackend, StoreError> {
+        let CpuOptions { kernels, threads, kv_type, ctx, max_sequences, ledger } = options;
+        Ok(CpuBackend {
+            kernels,
+            pool: Pool::new(threads),
+            kv: KvCache::new(spec, kv_type, ctx, max_sequences, &ledger)?,
+            matmul: MatmulScratch::new(threads),
+            attend: attend::AttendScratch::new(spec, threads, ctx, &ledger)?,
+            ledger,
+        })
+    }
+
+    /// Bytes of the buffers that a backend keeps besides its KV cache, ready for batches of up to `rows` tokens.
+    pub fn buffer_bytes_for(spec: &ModelSpec, threads: usize, ctx: usize, rows: usize) -> u64 {
+        attend::AttendScratch::bytes(spec, threads, ctx) + MatmulScratch::bytes(spec, threads, rows)
     }
 
     /// Bytes that the KV cache takes when it is full.
@@ -117,16 +130,26 @@ impl CpuBackend {
 impl Backend for CpuBackend {
     type Tensor = CpuTensor;
 
-    fn tensor(&self) -> CpuTensor {
-        CpuTensor::default()
+    fn tensor(&self, rows: usize, width: usize) -> Result<CpuTensor, StoreError> {
+        Ok(CpuTensor { values: Buffer::zeroed(&self.ledger, "activations", rows * width)?, rows: 0, width: 0 })
     }
 
     fn vector(&self, values: Vec<f32>) -> CpuTensor {
-        CpuTensor { rows: 1, width: values.len(), values }
+        CpuTensor { rows: 1, width: values.len(), values: values.into() }
     }
 
-    fn read(&self, x: &CpuTensor) -> Vec<f32> {
-        x.values().to_vec()
+    fn prepare(&mut self, spec: &ModelSpec, rows: usize) -> Result<(), StoreError> {
+        self.matmul.prepare(spec, rows, &self.ledger)
+    }
+
+    fn buffer_bytes(&self, spec: &ModelSpec, rows: usize) -> u64 {
+        MatmulScratch::bytes(spec, self.pool.threads(), rows)
+    }
+
+    fn read(&self, x: &CpuTensor) -> Result<Buffer<f32>, StoreError> {
+        let mut copy = Buffer::zeroed(&self.ledger, "logits", x.values().len())?;
+        copy.values_mut().copy_from_slice(x.values());
+        Ok(copy)
     }
 
     fn embed(
@@ -138,11 +161,15 @@ impl Backend for CpuBackend {
     ) -> Result<(), StoreError> {
         let matrix = spec.embedding;
         let len = matrix.quant.row_bytes(matrix.cols).expect("the header's reader has checked the row length");
-        let mut bytes = vec![0; len];
+        let at_once = (EMBED_BYTES / len).clamp(1, rows.len());
+        let mut bytes = vec![0; at_once * len];
         out.reshape(rows.len(), matrix.cols);
-        for (r, row) in rows.iter().enumerate() {
-            store.read_row(spec, &matrix, row.token as usize, &mut bytes)?;
-            self.kernels.dequantise(matrix.quant, &bytes, out.row_mut(r));
+        for (first, rows) in (0..).step_by(at_once).zip(rows.chunks(at_once)) {
+            let tokens: Vec<usize> = rows.iter().map(|row| row.token as usize).collect();
+            store.read_rows(spec, &matrix, &tokens, &mut bytes[..rows.len() * len])?;
+            for (r, bytes) in (first..).zip(bytes.chunks_exact(len).take(rows.len())) {
+                self.kernels.dequantise(matrix.quant, bytes, out.row_mut(r));
+            }
         }
         Ok(())
     }

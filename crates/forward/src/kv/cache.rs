@@ -2,11 +2,12 @@
 
 use kernels::{Kernels, KvType};
 use model::ModelSpec;
+use store::{Buffer, Ledger, StoreError};
 
 /// Keys and values of one layer, `[sequences, ctx, width]` each.
 struct LayerCache {
-    keys: Vec<u8>,
-    values: Vec<u8>,
+    keys: Buffer<u8>,
+    values: Buffer<u8>,
     key_bytes: usize,
     value_bytes: usize,
 }
@@ -19,19 +20,22 @@ pub(crate) struct KvCache {
 }
 
 impl KvCache {
-    pub(crate) fn new(spec: &ModelSpec, kv_type: KvType, ctx: usize, max_sequences: usize) -> KvCache {
+    /// Errors: the budget does not hold it.
+    pub(crate) fn new(
+        spec: &ModelSpec,
+        kv_type: KvType,
+        ctx: usize,
+        max_sequences: usize,
+        ledger: &Ledger,
+    ) -> Result<KvCache, StoreError> {
         let layer = |l: &model::Layer| {
             let (keys, values) = l.kv_widths();
             let (key_bytes, value_bytes) = (keys * kv_type.bytes(), values * kv_type.bytes());
             let positions = ctx * max_sequences;
-            LayerCache {
-                keys: vec![0; positions * key_bytes],
-                values: vec![0; positions * value_bytes],
-                key_bytes,
-                value_bytes,
-            }
+            let buffer = |width| Buffer::zeroed(ledger, "KV cache", positions * width);
+            Ok(LayerCache { keys: buffer(key_bytes)?, values: buffer(value_bytes)?, key_bytes, value_bytes })
         };
-        KvCache { kv_type, ctx, layers: spec.layers.iter().map(layer).collect() }
+        Ok(KvCache { kv_type, ctx, layers: spec.layers.iter().map(layer).collect::<Result<_, StoreError>>()? })
     }
 
     /// Bytes of a cache of this shape.
@@ -56,8 +60,16 @@ impl KvCache {
     ) {
         let at = slot * self.ctx + position;
         let layer = &mut self.layers[layer];
-        kernels.store_kv(self.kv_type, k, &mut layer.keys[at * layer.key_bytes..(at + 1) * layer.key_bytes]);
-        kernels.store_kv(self.kv_type, v, &mut layer.values[at * layer.value_bytes..(at + 1) * layer.value_bytes]);
+        kernels.store_kv(
+            self.kv_type,
+            k,
+            &mut layer.keys.values_mut()[at * layer.key_bytes..(at + 1) * layer.key_bytes],
+        );
+        kernels.store_kv(
+            self.kv_type,
+            v,
+            &mut layer.values.values_mut()[at * layer.value_bytes..(at + 1) * layer.value_bytes],
+        );
     }
 
     /// A sequence's first `n_positions` keys and values, and the bytes from one position to the next of each.
@@ -65,8 +77,8 @@ impl KvCache {
         let layer = &self.layers[layer];
         let at = slot * self.ctx;
         KvView {
-            keys: &layer.keys[at * layer.key_bytes..(at + n_positions) * layer.key_bytes],
-            values: &layer.values[at * layer.value_bytes..(at + n_positions) * layer.value_bytes],
+            keys: &layer.keys.values()[at * layer.key_bytes..(at + n_positions) * layer.key_bytes],
+            values: &layer.values.values()[at * layer.value_bytes..(at + n_positions) * layer.value_bytes],
             key_bytes: layer.key_bytes,
             value_bytes: layer.value_bytes,
         }

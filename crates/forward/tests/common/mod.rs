@@ -1,10 +1,14 @@
 //! What the stories about logits share: a runner on a tiny model, and ways to feed it.
 
-use forward::{Batch, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, Runner, RunnerOptions, SeqId};
+use forward::{
+    Batch, BatchSize, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, Runner, RunnerOptions, SeqId,
+};
 use kernels::Kernels;
 use model::ModelSpec;
 use model::gguf::Gguf;
-use store::{Budget, IoMode, ResidencyPlan, SlabTable, WeightStore, plan};
+use store::{
+    Budget, CachePolicy, IoMode, Ledger, ResidencyPlan, SlabTable, StoreError, StoreOptions, WeightStore, plan,
+};
 use testkit::{TinyModel, temp_model};
 
 /// A prompt longer than any batch whose bits are promised, with a token that comes three times in a row.
@@ -22,11 +26,19 @@ pub(crate) struct Setup {
     /// Memory for weights, as a share of what all of them would need; 0 is the least that works.
     pub(crate) pinned_share: f64,
     pub(crate) io: IoMode,
+    pub(crate) policy: CachePolicy,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
-        Setup { kernels: Kernels::detect(), threads: 2, kv_type: KvType::F32, pinned_share: 2.0, io: IoMode::Auto }
+        Setup {
+            kernels: Kernels::detect(),
+            threads: 2,
+            kv_type: KvType::F32,
+            pinned_share: 2.0,
+            io: IoMode::Auto,
+            policy: CachePolicy::Pin,
+        }
     }
 }
 
@@ -37,24 +49,34 @@ pub(crate) fn tiers() -> impl Iterator<Item = &'static Kernels> {
 
 /// Writes the model to a file and opens it as the program does.
 pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
-    let (ctx, max_sequences, max_rows) = (128, 3, 128);
+    try_open(model, setup).expect("the file is there, and can be read in this way")
+}
+
+/// The same, where the way of reading may be refused.
+pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBackend>, StoreError> {
+    let (ctx, max_sequences) = (128, 3);
     let path = temp_model(&model.gguf_bytes());
     let header = Gguf::open(&path).expect("testkit writes GGUF");
     let spec = ModelSpec::from_gguf(&header).expect("the model is complete");
-    let Setup { kernels, threads, kv_type, pinned_share, io } = setup;
-    let plan = plan_for(&spec, pinned_share);
-    let store = WeightStore::open(&path, &spec, &plan, io).expect("the file is there");
-    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences });
-    Runner::new(spec, store, backend, RunnerOptions { ctx, max_sequences, max_rows }).expect("the file can be read")
+    let Setup { kernels, threads, kv_type, pinned_share, io, policy } = setup;
+    let plan = plan_for(&spec, pinned_share, policy);
+    // Everything but weights is beside the point here.
+    let ledger = Ledger::new(plan.budget.limit_bytes + (1 << 30));
+    let options = StoreOptions { io, max_read_rate: None };
+    let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;
+    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences, ledger });
+    let size = |rows| BatchSize { rows, logit_rows: rows };
+    let limits = RunnerOptions { ctx, max_sequences, largest: size(128), always: size(3) };
+    Ok(Runner::new(spec, store, backend?, limits).expect("the file can be read"))
 }
 
 /// The plan that pins about this share of the weights.
-fn plan_for(spec: &ModelSpec, pinned_share: f64) -> ResidencyPlan {
+fn plan_for(spec: &ModelSpec, pinned_share: f64, policy: CachePolicy) -> ResidencyPlan {
     let slabs = SlabTable::new(spec).expect("tiny");
-    let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0 };
-    let all = plan(&slabs, budget(1 << 40)).expect("it fits");
+    let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
+    let all = plan(&slabs, budget(1 << 40), policy).expect("it fits");
     let limit = (all.weights_bytes as f64 * pinned_share) as u64;
-    plan(&slabs, budget(limit.max(all.minimum_budget_bytes))).expect("the least that works")
+    plan(&slabs, budget(limit.max(all.minimum_budget_bytes)), policy).expect("the least that works")
 }
 
 /// Feeds `tokens` to [`SEQ`] in segments of these lengths; the logits after each token.

@@ -41,12 +41,22 @@ impl FileStamp {
     ///
     /// Errors: what the system says.
     pub fn of(file: &File) -> io::Result<FileStamp> {
-        let about = file.metadata()?;
+        FileStamp::from_metadata(&file.metadata()?)
+    }
+
+    /// The stamp of the file that is at a path now.
+    ///
+    /// Errors: what the system says.
+    pub fn at(path: &Path) -> io::Result<FileStamp> {
+        FileStamp::from_metadata(&fs::metadata(path)?)
+    }
+
+    fn from_metadata(about: &fs::Metadata) -> io::Result<FileStamp> {
         Ok(FileStamp {
             len: about.len(),
             modified: about.modified()?,
             #[cfg(unix)]
-            identity: (std::os::unix::fs::MetadataExt::dev(&about), std::os::unix::fs::MetadataExt::ino(&about)),
+            identity: (std::os::unix::fs::MetadataExt::dev(about), std::os::unix::fs::MetadataExt::ino(about)),
         })
     }
 }

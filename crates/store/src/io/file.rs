@@ -1,22 +1,11 @@
-//! The model's file, opened past the page cache where the system allows it.
+//! One of the model's files, opened past the page cache where the system allows it.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::slot::ALIGNMENT;
-
-/// How a file is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IoMode {
-    /// Direct if the file's system allows it, buffered otherwise.
-    Auto,
-    /// Past the page cache; an error where that is refused.
-    Direct,
-    /// Through the page cache, which is told to forget what was read.
-    Buffered,
-}
+use super::ends_early;
 
 /// An open model file.
 #[derive(Debug)]
@@ -25,47 +14,27 @@ pub(crate) struct ModelFile {
     direct: bool,
 }
 
-/// Opens a file for reading slabs.
-///
-/// Errors: it cannot be opened, or [`IoMode::Direct`] is refused.
-pub(crate) fn open(path: &Path, mode: IoMode) -> Result<ModelFile> {
-    if mode == IoMode::Buffered {
-        return Ok(ModelFile { file: File::open(path)?, direct: false });
-    }
-    match open_direct(path) {
-        Ok(file) => Ok(ModelFile { file, direct: true }),
-        Err(refused) if mode == IoMode::Direct => Err(refused),
-        Err(_) => Ok(ModelFile { file: File::open(path)?, direct: false }),
-    }
-}
-
-/// Opens past the page cache and tries a read, since some systems refuse only then.
-#[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag of open");
-    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let mut block = memmap2::MmapMut::map_anon(ALIGNMENT)?;
-    file.read_at(&mut block, 0)?;
-    Ok(file)
-}
-
-#[cfg(target_os = "macos")]
-fn open_direct(path: &Path) -> Result<File> {
-    let file = File::open(path)?;
-    rustix::fs::fcntl_nocache(&file, true)?;
-    Ok(file)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-fn open_direct(_path: &Path) -> Result<File> {
-    Err(Error::from(ErrorKind::Unsupported))
-}
-
 impl ModelFile {
-    /// Whether reads go past the page cache.
-    pub(crate) fn is_direct(&self) -> bool {
-        self.direct
+    /// Opens a file to be read through the page cache.
+    ///
+    /// Errors: it cannot be opened.
+    pub(crate) fn open_buffered(path: &Path) -> Result<ModelFile> {
+        Ok(ModelFile { file: File::open(path)?, direct: false })
+    }
+
+    /// Opens a file to be read past the page cache, and tries a read, since some systems refuse only then.
+    ///
+    /// Errors: it cannot be opened, or direct reads are refused; the message says by what.
+    pub(crate) fn open_direct(path: &Path) -> Result<ModelFile> {
+        // Plain errors, such as a missing file, are told as they are.
+        let plain = File::open(path)?;
+        let file = direct(path, plain)?;
+        Ok(ModelFile { file, direct: true })
+    }
+
+    /// The file itself.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Fills `out` from `offset` on; the file may end once `needed` bytes have arrived.
@@ -75,26 +44,66 @@ impl ModelFile {
         let mut done = 0;
         while done < needed {
             match self.file.read_at(&mut out[done..], offset + done as u64) {
-                Ok(0) => return Err(Error::new(ErrorKind::UnexpectedEof, "the file ends early: has it been changed?")),
+                Ok(0) => return Err(ends_early()),
                 Ok(n) => done += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
-        self.forget(offset, out.len());
+        if !self.direct {
+            forget(&self.file, offset, out.len());
+        }
         Ok(())
     }
+}
 
-    /// Lets the page cache drop what was read, so that it does not grow at the budget's expense.
-    #[cfg(target_os = "linux")]
-    fn forget(&self, offset: u64, len: usize) {
-        if !self.direct {
-            let len = std::num::NonZeroU64::new(len as u64);
-            // Advice: where it is not taken, the cache is merely larger.
-            let _ = rustix::fs::fadvise(&self.file, offset, len, rustix::fs::Advice::DontNeed);
+/// Lets the page cache drop what was read, so that it does not grow at the budget's expense. Advice: where it is not
+/// taken, the cache is merely larger.
+#[cfg(target_os = "linux")]
+pub(super) fn forget(file: &File, offset: u64, len: usize) {
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(len as u64), rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn forget(_file: &File, _offset: u64, _len: usize) {}
+
+/// What direct reads of a file must be aligned to, as far as the system says: in memory and in the file, in bytes.
+#[cfg(target_os = "linux")]
+fn alignment(file: &File) -> Option<(usize, usize)> {
+    use rustix::fs::{AtFlags, StatxFlags};
+    let about = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
+    let known = about.stx_mask & StatxFlags::DIOALIGN.bits() != 0;
+    known.then_some((about.stx_dio_mem_align as usize, about.stx_dio_offset_align as usize))
+}
+
+#[cfg(target_os = "linux")]
+fn direct(path: &Path, plain: File) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use crate::slot::ALIGNMENT;
+    let refuse = |why: String| Err(Error::new(ErrorKind::Unsupported, why));
+    match alignment(&plain) {
+        Some((0, _) | (_, 0)) => return refuse("its file system has no direct reads".to_owned()),
+        Some((memory, offset)) if !ALIGNMENT.is_multiple_of(memory) || !ALIGNMENT.is_multiple_of(offset) => {
+            let most = memory.max(offset);
+            return refuse(format!("its file system aligns direct reads to {most} bytes, more than {ALIGNMENT}"));
         }
+        _ => {}
     }
+    let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag of open");
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut block = memmap2::MmapMut::map_anon(ALIGNMENT)?;
+    file.read_at(&mut block, 0)?;
+    Ok(file)
+}
 
-    #[cfg(not(target_os = "linux"))]
-    fn forget(&self, _offset: u64, _len: usize) {}
+#[cfg(target_os = "macos")]
+fn direct(_path: &Path, plain: File) -> Result<File> {
+    rustix::fs::fcntl_nocache(&plain, true)?;
+    Ok(plain)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+fn direct(_path: &Path, _plain: File) -> Result<File> {
+    Err(Error::new(ErrorKind::Unsupported, "this system has no direct reads"))
 }

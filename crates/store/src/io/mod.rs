@@ -1,17 +1,29 @@
-//! Readers: how bytes get from the file into slots.
+//! Readers: how bytes get from files into slots.
 //!
 //! A [`Reader`] takes requests without waiting and hands back slots when they are full, in any order. What to read and
-//! when is not its business.
+//! when is not its business. [`OpenFiles`] chooses it for an [`IoMode`].
 
+mod bus_guard;
 mod file;
+mod mapping;
+mod mode;
+mod open_files;
 mod pread;
+mod throttled;
+#[cfg(target_os = "linux")]
+mod uring;
 
-pub use file::IoMode;
-pub(crate) use file::{ModelFile, open};
+pub(crate) use file::ModelFile;
+pub(crate) use mapping::Mapping;
+pub use mode::IoMode;
+pub(crate) use open_files::{Fits, OpenFiles, Way};
 pub(crate) use pread::PreadPool;
+pub(crate) use throttled::Throttled;
+#[cfg(target_os = "linux")]
+pub(crate) use uring::Uring;
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::SlabId;
 use crate::slot::{Slot, Span};
@@ -21,6 +33,8 @@ use crate::slot::{Slot, Span};
 pub(crate) struct ReadRequest {
     /// The slab that it is for.
     pub(crate) slab: SlabId,
+    /// Which of the model's files it lies in.
+    pub(crate) file: usize,
     /// What to read.
     pub(crate) span: Span,
     /// Where it goes.
@@ -40,14 +54,16 @@ pub(crate) struct ReadDone {
     pub(crate) time: Range<Instant>,
 }
 
-/// Moves bytes from the file into slots, several at once.
+/// Moves bytes from files into slots, several at once.
 pub(crate) trait Reader: Send {
     /// Takes a request; returns at once.
     fn submit(&mut self, request: ReadRequest);
 
-    /// A request that is done, if there is one.
-    fn try_wait(&mut self) -> Option<ReadDone>;
+    /// A request that is done, waiting at most `timeout` for one. With no time to wait it looks and returns at once.
+    fn wait(&mut self, timeout: Duration) -> Option<ReadDone>;
+}
 
-    /// Waits for a request to be done. Panics if none is under way.
-    fn wait(&mut self) -> ReadDone;
+/// What a read says that ends before the file's header said the tensor would.
+pub(crate) fn ends_early() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file ends early: has it been changed?")
 }

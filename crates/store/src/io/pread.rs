@@ -1,49 +1,65 @@
 //! A pool of threads that read: works on every system and every file.
 //!
-//! Each thread takes a request, reads it with positioned reads and hands the slot back. As many requests are under way
-//! as there are threads.
+//! Each thread takes a request, reads it with positioned reads, or fetches it where files are mapped, and hands the slot
+//! back. As many requests are under way as there are threads.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::file::ModelFile;
-use super::{ReadDone, ReadRequest, Reader};
+use super::{Mapping, ReadDone, ReadRequest, Reader};
+
+/// How long the end of a pool waits for reads that are under way before it leaves them to the system.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Threads that wait for reads.
 pub(crate) struct PreadPool {
     requests: Option<Sender<ReadRequest>>,
     done: Receiver<ReadDone>,
+    under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What the threads read from.
+#[derive(Clone)]
+struct Sources {
+    files: Arc<[ModelFile]>,
+    mappings: Vec<Arc<Mapping>>,
+}
+
 impl PreadPool {
-    /// Starts `depth` threads that read from `file`.
-    pub(crate) fn new(file: &Arc<ModelFile>, depth: usize) -> PreadPool {
+    /// Starts `depth` threads that read from `files`, or fetch from `mappings` what goes into windows.
+    pub(crate) fn new(files: &Arc<[ModelFile]>, mappings: &[Arc<Mapping>], depth: usize) -> PreadPool {
         let (requests, take) = channel();
         let (give, done) = channel();
         let take = Arc::new(Mutex::new(take));
+        let sources = Sources { files: Arc::clone(files), mappings: mappings.to_vec() };
         let threads = (0..depth)
             .map(|i| {
-                let (file, take, give) = (Arc::clone(file), Arc::clone(&take), give.clone());
+                let (sources, take, give) = (sources.clone(), Arc::clone(&take), give.clone());
                 std::thread::Builder::new()
                     .name(format!("read-{i}"))
-                    .spawn(move || serve(&file, &take, &give))
+                    .stack_size(128 << 10)
+                    .spawn(move || serve(&sources, &take, &give))
                     .expect("the system starts a thread")
             })
             .collect();
-        PreadPool { requests: Some(requests), done, threads }
+        PreadPool { requests: Some(requests), done, under_way: 0, threads }
     }
 }
 
 /// Serves requests until there are no more.
-fn serve(file: &ModelFile, take: &Mutex<Receiver<ReadRequest>>, give: &Sender<ReadDone>) {
+fn serve(sources: &Sources, take: &Mutex<Receiver<ReadRequest>>, give: &Sender<ReadDone>) {
     loop {
         let request = take.lock().expect("nothing panics while it is held").recv();
-        let Ok(ReadRequest { slab, span, mut slot }) = request else { return };
+        let Ok(ReadRequest { slab, file, span, mut slot }) = request else { return };
         let start = Instant::now();
-        let result = file.read(slot.target(span), span.offset, span.needed);
+        let result = match slot.target(span) {
+            Some(target) => sources.files[file].read(target, span.offset, span.needed),
+            None => sources.mappings[file].fetch(span.offset, span.needed),
+        };
         if give.send(ReadDone { slab, slot, result, time: start..Instant::now() }).is_err() {
             return;
         }
@@ -54,20 +70,25 @@ impl Reader for PreadPool {
     fn submit(&mut self, request: ReadRequest) {
         let requests = self.requests.as_ref().expect("open until it is dropped");
         requests.send(request).expect("the threads live until it is dropped");
+        self.under_way += 1;
     }
 
-    fn try_wait(&mut self) -> Option<ReadDone> {
-        self.done.try_recv().ok()
-    }
-
-    fn wait(&mut self) -> ReadDone {
-        self.done.recv().expect("a thread holds a request")
+    fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
+        let done = if timeout.is_zero() { self.done.try_recv().ok() } else { self.done.recv_timeout(timeout).ok() };
+        self.under_way -= usize::from(done.is_some());
+        done
     }
 }
 
 impl Drop for PreadPool {
     fn drop(&mut self) {
         self.requests = None;
+        let until = Instant::now() + PATIENCE;
+        while self.under_way > 0 && self.wait(until.saturating_duration_since(Instant::now())).is_some() {}
+        if self.under_way > 0 {
+            // A disk that has stopped answering holds its threads; they own what they write to and end when it answers.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // The threads do not panic, and nobody would hear of it here.
             let _ = thread.join();

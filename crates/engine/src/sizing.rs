@@ -1,0 +1,88 @@
+//! How a budget is divided: what the program needs whatever the model's weights, how many tokens a pass may take in, and
+//! the plan for what is left.
+
+use forward::{BatchSize, CpuBackend, activation_bytes};
+use model::ModelSpec;
+use store::{Budget, ResidencyPlan, SlabTable, available_memory, plan};
+
+use crate::{EngineError, EngineOptions};
+
+/// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
+/// activations grow with every row.
+const MAX_ROWS: usize = 512;
+
+/// Tokens of the batches whose activations are always there: decoding, and drafts to be verified.
+const FEW_ROWS: usize = 16;
+
+/// The program itself, its threads' stacks and small buffers; measured at 9 MiB on x86-64.
+const PROGRAM_BYTES: u64 = 12 << 20;
+
+/// A sampler's candidates: an id, a logit and a probability for each token of the vocabulary.
+const SAMPLER_BYTES_PER_TOKEN: u64 = 16;
+
+/// Of the memory that is available now, this share is left to others when nobody says how much to use.
+const DEFAULT_MARGIN: u64 = 8;
+
+/// Of the memory that is available now, this share is left even when a budget asks for more.
+const LEAST_MARGIN: u64 = 32;
+
+/// A budget, divided.
+pub(crate) struct Sizing {
+    pub(crate) plan: ResidencyPlan,
+    /// Tokens of context.
+    pub(crate) ctx: usize,
+    /// Batches whose buffers are always there, and the largest that there can be.
+    pub(crate) always: BatchSize,
+    pub(crate) largest: BatchSize,
+    /// Of the fixed part, what is not activations.
+    pub(crate) program_bytes: u64,
+}
+
+/// Divides the budget that `options` ask for. `header_bytes` are what the file's metadata takes in memory.
+///
+/// A pass takes in as many tokens as leave half of the memory to weights. Errors: the budget is too small.
+pub(crate) fn size(
+    spec: &ModelSpec,
+    header_bytes: u64,
+    ctx: usize,
+    options: &EngineOptions,
+) -> Result<Sizing, EngineError> {
+    let slabs = SlabTable::new(spec)?;
+    let threads = options.n_threads();
+    let batch = |rows: usize| {
+        let rows = rows.min(ctx);
+        BatchSize { rows, logit_rows: options.max_logit_rows.min(rows) }
+    };
+    let buffers =
+        |size: BatchSize| activation_bytes(spec, size) + CpuBackend::buffer_bytes_for(spec, threads, ctx, size.rows);
+    let always = batch(FEW_ROWS);
+    let vectors: u64 = spec.layers.iter().map(|l| 4 * (l.attention_norm.len + l.feed_forward_norm.len) as u64).sum();
+    let program_bytes = PROGRAM_BYTES + header_bytes + vectors + SAMPLER_BYTES_PER_TOKEN * spec.n_vocab as u64;
+    let budget = |size: BatchSize| Budget {
+        limit_bytes: limit_bytes(options.memory_budget),
+        kv_bytes: CpuBackend::kv_bytes(spec, options.kv_type, ctx, 1),
+        fixed_bytes: program_bytes + buffers(always),
+        lent_bytes: buffers(size) - buffers(always),
+    };
+    let least = plan(&slabs, budget(always), options.cache_policy)?;
+    let left = least.budget.limit_bytes - least.budget.kv_bytes - least.budget.fixed_bytes;
+    let sizes = std::iter::successors(Some(MAX_ROWS), |rows| (rows / 2 > FEW_ROWS).then_some(rows / 2)).map(batch);
+    let largest = sizes.into_iter().find(|size| budget(*size).lent_bytes <= left / 2).unwrap_or(always);
+    let minimum_budget_bytes = least.minimum_budget_bytes;
+    let (mut plan, largest) = match plan(&slabs, budget(largest), options.cache_policy) {
+        Ok(plan) => (plan, largest),
+        // What it leaves to weights is too little for two slots: short passes it is.
+        Err(_) => (least, always),
+    };
+    plan.minimum_budget_bytes = minimum_budget_bytes;
+    Ok(Sizing { plan, ctx, always, largest, program_bytes })
+}
+
+/// The budget: what was asked for, or what is available less a margin; never more than the system has to give.
+fn limit_bytes(asked: Option<u64>) -> u64 {
+    let available = available_memory();
+    match asked {
+        None => available - available / DEFAULT_MARGIN,
+        Some(bytes) => bytes.min(available - available / LEAST_MARGIN),
+    }
+}

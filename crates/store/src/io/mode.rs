@@ -1,0 +1,18 @@
+//! What may be asked of readers.
+
+/// How weights are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoMode {
+    /// Mapped where all weights fit, otherwise past the page cache; through it where that is refused.
+    Auto,
+    /// Past the page cache by the best way that there is; an error where that is refused.
+    Direct,
+    /// Past the page cache through io_uring; an error where either is refused.
+    Uring,
+    /// Past the page cache by threads with positioned reads; an error where that is refused.
+    Pread,
+    /// Through the page cache, which is told to forget what was read.
+    Buffered,
+    /// Mapped into memory: the page cache is where the weights are.
+    Mmap,
+}

@@ -1,0 +1,185 @@
+//! The model's files, open: by which way they are read, and a word to the user where that is not the way that was asked for.
+
+use std::io::{Error, ErrorKind, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::gguf::FileStamp;
+
+#[cfg(target_os = "linux")]
+use super::Uring;
+use super::{IoMode, Mapping, ModelFile, PreadPool, Reader};
+use crate::slot::Slot;
+
+/// Threads that read a few bytes each: the drive's latency decides then, and many reads may wait for it at once.
+const FEW_READERS: usize = 16;
+
+/// Who moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// io_uring, past the page cache.
+    Uring,
+    /// Threads with positioned reads.
+    Threads,
+    /// Threads that fetch what is mapped.
+    Mapped,
+}
+
+/// The model's files, open, and how they are read.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    files: Arc<[ModelFile]>,
+    /// The mapped files, where they are read so.
+    pub(crate) mappings: Vec<Arc<Mapping>>,
+    pub(crate) way: Way,
+}
+
+/// Whether all weights stay in memory once they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fits {
+    Yes,
+    No,
+}
+
+/// A small read that failed.
+#[derive(Debug)]
+pub(crate) struct FailedRead {
+    pub(crate) offset: u64,
+    pub(crate) len: usize,
+    pub(crate) source: Error,
+}
+
+/// A few bytes of a file: from where, and where they go.
+type Few<'a> = (u64, &'a mut [u8]);
+
+impl OpenFiles {
+    /// Opens the files for a mode.
+    ///
+    /// Where [`IoMode::Auto`] or [`IoMode::Direct`] have to choose a lesser way because the system refuses the better one,
+    /// they say so in one line. Errors: a file cannot be opened, or what was asked for by name is refused.
+    pub(crate) fn open(paths: &[PathBuf], mode: IoMode, fits: Fits) -> Result<OpenFiles> {
+        match mode {
+            IoMode::Mmap => OpenFiles::mapped(paths),
+            IoMode::Buffered => Ok(OpenFiles::read(buffered(paths)?, Way::Threads)),
+            IoMode::Pread => Ok(OpenFiles::read(direct(paths)?, Way::Threads)),
+            IoMode::Uring => {
+                let files = direct(paths)?;
+                uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), Err)
+            }
+            IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),
+            IoMode::Auto if fits == Fits::Yes => OpenFiles::mapped(paths).or_else(|_| OpenFiles::streamed(paths)),
+            IoMode::Auto => OpenFiles::streamed(paths),
+        }
+    }
+
+    fn streamed(paths: &[PathBuf]) -> Result<OpenFiles> {
+        match direct(paths) {
+            Ok(files) => Ok(OpenFiles::read(files, best_direct())),
+            Err(refused) => {
+                let files = buffered(paths)?;
+                tracing::warn!("reading through the page cache, since direct reads are refused: {refused}");
+                Ok(OpenFiles::read(files, Way::Threads))
+            }
+        }
+    }
+
+    fn read(files: Arc<[ModelFile]>, way: Way) -> OpenFiles {
+        OpenFiles { files, mappings: Vec::new(), way }
+    }
+
+    fn mapped(paths: &[PathBuf]) -> Result<OpenFiles> {
+        let files = buffered(paths)?;
+        let mappings = files.iter().map(|f| Mapping::new(f).map(Arc::new)).collect::<Result<_>>()?;
+        Ok(OpenFiles { files, mappings, way: Way::Mapped })
+    }
+
+    /// The same files, to be read and not mapped, if these are mapped.
+    ///
+    /// Errors: they cannot be opened again.
+    pub(crate) fn past_mappings(&self, paths: &[PathBuf]) -> Result<Option<OpenFiles>> {
+        if self.way == Way::Mapped { OpenFiles::streamed(paths).map(Some) } else { Ok(None) }
+    }
+
+    /// What a file is now.
+    ///
+    /// Errors: what the system says.
+    pub(crate) fn stamp(&self, file: usize) -> Result<FileStamp> {
+        FileStamp::of(self.files[file].file())
+    }
+
+    /// Starts the reader, with `depth` requests under way at once. `slots` are those that it will fill most often.
+    pub(crate) fn reader(&self, depth: usize, slots: &[Slot]) -> Box<dyn Reader> {
+        #[cfg(target_os = "linux")]
+        if self.way == Way::Uring {
+            match Uring::new(&self.files, depth, slots) {
+                Ok(ring) => return Box::new(ring),
+                Err(refused) => tracing::warn!("reading with threads, since io_uring is refused: {refused}"),
+            }
+        }
+        let _ = slots;
+        Box::new(PreadPool::new(&self.files, &self.mappings, depth))
+    }
+
+    /// Reads a few bytes here and there, many at once.
+    ///
+    /// Errors: the first read that failed.
+    pub(crate) fn read_few(&self, file: usize, wanted: Vec<Few>) -> std::result::Result<(), FailedRead> {
+        if wanted.len() <= 2 {
+            return wanted.into_iter().try_for_each(|few| self.read_one(file, few));
+        }
+        let n_shares = wanted.len().min(FEW_READERS);
+        let mut shares: Vec<Vec<Few>> = (0..n_shares).map(|_| Vec::new()).collect();
+        wanted.into_iter().enumerate().for_each(|(i, few)| shares[i % n_shares].push(few));
+        let read = |share: Vec<Few>| share.into_iter().try_for_each(|few| self.read_one(file, few));
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || read(share))).collect();
+            readers.into_iter().try_for_each(|reader| reader.join().expect("a read does not panic"))
+        })
+    }
+
+    /// Reads by way of a slot, since direct reads move whole blocks.
+    fn read_one(&self, file: usize, (offset, out): Few) -> std::result::Result<(), FailedRead> {
+        let mut slot = match self.mappings.get(file) {
+            Some(mapping) => Slot::window(mapping),
+            None => Slot::new(out.len()).map_err(|e| FailedRead { offset, len: out.len(), source: Error::other(e) })?,
+        };
+        let span = slot.fill_for(offset, out.len());
+        let result = match slot.target(span) {
+            Some(target) => self.files[file].read(target, span.offset, span.needed),
+            None => self.mappings[file].fetch(span.offset, span.needed),
+        };
+        result.map_err(|source| FailedRead { offset, len: out.len(), source })?;
+        out.copy_from_slice(slot.slab());
+        if slot.is_window() {
+            slot.release();
+        }
+        Ok(())
+    }
+}
+
+fn direct(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
+    paths.iter().map(|p| ModelFile::open_direct(p)).collect()
+}
+
+fn buffered(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
+    paths.iter().map(|p| ModelFile::open_buffered(p)).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn uring_refused() -> Option<Error> {
+    Uring::refused()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uring_refused() -> Option<Error> {
+    Some(Error::new(ErrorKind::Unsupported, "this system has no io_uring"))
+}
+
+/// io_uring where it is to be had. That it is refused by a system that has it is worth a word.
+fn best_direct() -> Way {
+    let Some(refused) = uring_refused() else { return Way::Uring };
+    if refused.kind() != ErrorKind::Unsupported {
+        tracing::warn!("reading with threads, since io_uring is refused: {refused}");
+    }
+    Way::Threads
+}

@@ -1,0 +1,269 @@
+//! io_uring: the kernel takes requests from a queue in shared memory, so no thread waits for each of them.
+//!
+//! The slots that are filled again and again are registered as one buffer, which spares the kernel looking up their pages
+//! for every read. Where it allows no registered memory, reads work without.
+
+use std::collections::VecDeque;
+use std::io::{Error, ErrorKind, Result};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, opcode, squeue};
+
+use super::{ModelFile, ReadDone, ReadRequest, Reader, ends_early};
+use crate::slot::{ALIGNMENT, Arena, Slot};
+
+/// How long the end of a ring waits for reads that are under way before it leaves them and their memory to the system.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Entries of the queue at least; more than the requests that are under way at once.
+const MIN_ENTRIES: u32 = 8;
+
+/// A queue of reads.
+pub(crate) struct Uring {
+    /// Taken away only when the ring must outlive this.
+    ring: Option<IoUring>,
+    files: Arc<[ModelFile]>,
+    /// The requests under way; an entry's `user_data` is its index here.
+    pending: Vec<Option<Pending>>,
+    /// Requests that wait for room in the queue.
+    waiting: VecDeque<usize>,
+    registered: Option<Arc<Arena>>,
+}
+
+struct Pending {
+    request: ReadRequest,
+    done: usize,
+    start: Instant,
+}
+
+impl Uring {
+    /// Makes a queue for `depth` requests at once. `slots` are those that it will fill most often.
+    ///
+    /// Errors: the system has no io_uring, refuses it or lacks a part of it.
+    pub(crate) fn new(files: &Arc<[ModelFile]>, depth: usize, slots: &[Slot]) -> Result<Uring> {
+        let entries = u32::try_from(depth).unwrap_or(MIN_ENTRIES).max(MIN_ENTRIES).next_power_of_two();
+        let ring = open(entries)?;
+        let registered = slots.first().and_then(Slot::arena).map(Arc::clone);
+        let registered = registered.filter(|arena| register(&ring, arena).is_ok());
+        Ok(Uring {
+            ring: Some(ring),
+            files: Arc::clone(files),
+            pending: Vec::new(),
+            waiting: VecDeque::new(),
+            registered,
+        })
+    }
+
+    /// Why io_uring cannot be had, if it cannot.
+    pub(crate) fn refused() -> Option<Error> {
+        open(MIN_ENTRIES).err()
+    }
+
+    fn ring(&mut self) -> &mut IoUring {
+        self.ring.as_mut().expect("there until the end")
+    }
+
+    /// Puts requests into the queue as long as there is room.
+    fn push(&mut self) {
+        while let Some(&index) = self.waiting.front() {
+            let entry = self.entry(index);
+            // SAFETY: the entry's buffer is the target of a slot that `pending` owns until the entry's completion has been
+            // seen, or for ever; the file is open as long as `files`, which the ring does not outlive.
+            if unsafe { self.ring().submission().push(&entry) }.is_err() {
+                break;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    fn entry(&mut self, index: usize) -> squeue::Entry {
+        let Pending { request, done, .. } = self.pending[index].as_mut().expect("a waiting request is pending");
+        let fd = Fd(self.files[request.file].file().as_raw_fd());
+        let fixed = match (request.slot.arena(), &self.registered) {
+            (Some(arena), Some(registered)) => Arc::ptr_eq(arena, registered),
+            _ => false,
+        };
+        let span = request.span;
+        let target = &mut request.slot.target(span).expect("io_uring fills slots that have memory")[*done..];
+        let (at, len) = (target.as_mut_ptr(), u32::try_from(target.len()).expect("a slab is a few MiB"));
+        let offset = span.offset + *done as u64;
+        let entry = match fixed {
+            true => opcode::ReadFixed::new(fd, at, len, 0).offset(offset).build(),
+            false => opcode::Read::new(fd, at, len).offset(offset).build(),
+        };
+        entry.user_data(index as u64)
+    }
+
+    /// Hands the queue to the kernel and waits for `want` completions or until the time is up.
+    fn enter(&mut self, want: usize, timeout: Duration) {
+        self.push();
+        let time = Timespec::from(timeout);
+        let args = SubmitArgs::new().timespec(&time);
+        let entered = match want {
+            0 => self.ring().submit(),
+            _ => self.ring().submitter().submit_with_args(want, &args),
+        };
+        match entered {
+            Ok(_) => {}
+            // The time was up, a signal came, or the kernel wants its completions to be taken first.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
+            Err(e) => panic!("io_uring refuses a queue that it took before: {e}"),
+        }
+    }
+
+    /// Takes a completion that finishes a request, if there is one, and sends on those that were cut short.
+    fn finished(&mut self) -> Option<ReadDone> {
+        loop {
+            let entry = self.ring().completion().next()?;
+            let index = usize::try_from(entry.user_data()).expect("an index");
+            let pending = self.pending[index].as_mut().expect("a completion belongs to a request");
+            let result = match advance(pending, entry.result()) {
+                Some(result) => result,
+                None => {
+                    self.waiting.push_back(index);
+                    self.enter(0, Duration::ZERO);
+                    continue;
+                }
+            };
+            let Pending { request: ReadRequest { slab, slot, .. }, start, .. } =
+                self.pending[index].take().expect("looked at just now");
+            return Some(ReadDone { slab, slot, result, time: start..Instant::now() });
+        }
+    }
+}
+
+/// What a completion means for its request: done, failed, or nothing yet because more has to be read.
+fn advance(pending: &mut Pending, result: i32) -> Option<Result<()>> {
+    let span = pending.request.span;
+    match usize::try_from(result) {
+        Ok(0) => Some(Err(ends_early())),
+        Ok(n) if pending.done + n >= span.needed => Some(Ok(())),
+        Ok(n) => {
+            // Direct reads go on at a whole block. One that does not even fill the next is the end of the file.
+            let done = (pending.done + n) / ALIGNMENT * ALIGNMENT;
+            let stuck = done == pending.done;
+            pending.done = done;
+            stuck.then(|| Err(ends_early()))
+        }
+        Err(_) => {
+            let error = Error::from_raw_os_error(-result);
+            let again = matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock);
+            (!again).then_some(Err(error))
+        }
+    }
+}
+
+fn open(entries: u32) -> Result<IoUring> {
+    let ring = IoUring::new(entries)?;
+    // Waiting with a time limit came with Linux 5.11.
+    if !ring.params().is_feature_ext_arg() {
+        return Err(Error::new(ErrorKind::Unsupported, "this kernel's io_uring is too old"));
+    }
+    Ok(ring)
+}
+
+fn register(ring: &IoUring, arena: &Arena) -> Result<()> {
+    let (start, len) = arena.hold();
+    let buffer = libc::iovec { iov_base: start.cast(), iov_len: len };
+    // SAFETY: the arena lives as long as the ring, which keeps it in `registered`.
+    unsafe { ring.submitter().register_buffers(&[buffer]) }
+}
+
+impl Reader for Uring {
+    fn submit(&mut self, request: ReadRequest) {
+        let pending = Some(Pending { request, done: 0, start: Instant::now() });
+        let index = match self.pending.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.pending.push(None);
+                self.pending.len() - 1
+            }
+        };
+        self.pending[index] = pending;
+        self.waiting.push_back(index);
+        self.enter(0, Duration::ZERO);
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(done) = self.finished() {
+                return Some(done);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.enter(1, left);
+        }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while self.pending.iter().any(Option::is_some) {
+            if self.wait(until.saturating_duration_since(Instant::now())).is_none() {
+                // The kernel may still write to these slots: they, and the ring, stay for the rest of the process.
+                std::mem::forget(std::mem::take(&mut self.pending));
+                std::mem::forget((self.ring.take(), self.registered.take(), Arc::clone(&self.files)));
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SlabTable;
+    use std::io::Write;
+
+    fn files(bytes: &[u8]) -> Arc<[ModelFile]> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        Arc::new([ModelFile::open_buffered(file.path()).unwrap()])
+    }
+
+    fn request(slab: usize, offset: u64, len: usize) -> ReadRequest {
+        let mut slot = Slot::new(len).unwrap();
+        let span = slot.fill_for(offset, len);
+        ReadRequest { slab: SlabTable::of_lens(&[1; 64]).ids().nth(slab).unwrap(), file: 0, span, slot }
+    }
+
+    #[test]
+    fn more_requests_than_the_queue_holds_all_arrive() {
+        if Uring::refused().is_some() {
+            return;
+        }
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let mut ring = Uring::new(&files(&bytes), 2, &[]).unwrap();
+        for i in 0..40 {
+            ring.submit(request(i, (i * 4000) as u64, 3000 + i));
+        }
+        for _ in 0..40 {
+            let done = ring.wait(Duration::from_secs(10)).expect("the disk answers");
+            let (at, slab) = (done.slab.index() * 4000, done.slot.slab());
+            assert!(done.result.is_ok() && slab == &bytes[at..at + slab.len()]);
+        }
+        assert!(ring.wait(Duration::ZERO).is_none());
+        ring.submit(request(1, 199_000, 5000));
+        let done = ring.wait(Duration::from_secs(10)).unwrap();
+        assert_eq!(done.result.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_a_completion_means() {
+        let pending = |done| Pending { request: request(0, 0, 10_000), done, start: Instant::now() };
+        assert!(matches!(advance(&mut pending(0), 10_000), Some(Ok(()))));
+        assert!(matches!(advance(&mut pending(8192), 4096), Some(Ok(()))));
+        let mut short = pending(0);
+        assert!(advance(&mut short, 5000).is_none() && short.done == 4096, "goes on at a whole block");
+        assert!(matches!(advance(&mut short, 100), Some(Err(_))), "no progress is the end");
+        assert!(advance(&mut pending(0), -libc::EINTR).is_none());
+        assert!(matches!(advance(&mut pending(0), -libc::EIO), Some(Err(e)) if e.raw_os_error() == Some(libc::EIO)));
+    }
+}
