@@ -18,7 +18,7 @@ mod weight_store;
 
 pub use error::StoreError;
 pub use io::IoMode;
-pub use memory::{available_memory, peak_memory};
+pub use memory::{available_memory, memory_limit, peak_memory};
 pub use plan::{Budget, PlanError, Residency, ResidencyPlan, plan};
 pub use slab::{SlabId, SlabSpec, SlabTable};
 pub use stats::ReadStats;
