@@ -10,6 +10,7 @@ mod error;
 mod io;
 mod memory;
 mod plan;
+mod pressure;
 mod read_ahead;
 mod slab;
 mod slot;

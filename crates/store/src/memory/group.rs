@@ -90,6 +90,13 @@ impl Group {
     }
 }
 
+/// The folders of the version 2 hierarchy from the process's own group upwards, whichever controllers it has.
+pub(crate) fn unified_folders(root: &Path) -> Vec<PathBuf> {
+    let membership = membership(root);
+    let path = membership.lines().find_map(|line| line.strip_prefix("0::"));
+    path.map(|path| upwards(&unified_mount(root), path).collect()).unwrap_or_default()
+}
+
 fn membership(root: &Path) -> String {
     std::fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default()
 }
@@ -228,6 +235,9 @@ mod tests {
             [0, 0, 0],
         );
         assert_eq!(tree.rooms(), [(MIB, MIB)]);
+        let folders = unified_folders(tree.folder.path());
+        let mount = tree.folder.path().join("sys/fs/cgroup/unified");
+        assert_eq!(folders, [mount.join("a"), mount]);
     }
 
     #[test]

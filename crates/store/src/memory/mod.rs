@@ -12,7 +12,7 @@ mod reread;
 mod room;
 
 #[cfg(target_os = "linux")]
-pub(crate) use group::Groups;
+pub(crate) use group::{Groups, unified_folders};
 pub use peak::peak_memory;
 #[cfg(target_os = "linux")]
 pub(crate) use reread::{Reread, value};
