@@ -41,7 +41,9 @@ pub(crate) struct Cache {
     /// Slots for slabs without a home, wherever they are, and how large each is.
     n_slots: usize,
     slot_bytes: u64,
+    /// Bytes of pinned slabs that are in memory, and of the slots that they are in.
     pinned_bytes: u64,
+    loaded_bytes: u64,
     evictions: u64,
 }
 
@@ -75,6 +77,7 @@ impl Cache {
             used: VecDeque::new(),
             retired: Vec::new(),
             pinned_bytes: 0,
+            loaded_bytes: 0,
             evictions: 0,
         };
         let mut end = 0;
@@ -133,6 +136,7 @@ impl Cache {
     pub(crate) fn arrived(&mut self, table: &SlabTable, id: SlabId, slot: Slot) {
         if self.is_home(id) {
             self.pinned_bytes += table.get(id).len as u64;
+            self.loaded_bytes += slot_bytes(table.get(id).len) as u64;
         }
         self.fresh[id.index()] = true;
         self.ready[id.index()] = Some(slot);
@@ -187,22 +191,19 @@ impl Cache {
         self.make_room(table);
     }
 
-    /// Leaves `bytes` more of the memory to others for good; the bytes that it can.
+    /// Leaves `bytes` of the memory that is in use to others for good, and with it all that is not in use yet; says what
+    /// it gave.
     pub(crate) fn give_up(&mut self, table: &SlabTable, bytes: u64) -> u64 {
         let before = self.memory_bytes();
-        self.given_up_bytes += bytes;
+        let not_in_use = self.allowed_pins_bytes().saturating_sub(self.loaded_bytes);
+        self.given_up_bytes += not_in_use + bytes;
         self.make_room(table);
-        before - self.memory_bytes()
+        before.saturating_sub(self.memory_bytes())
     }
 
     /// Memory that the slabs may take now, pinned or not, in bytes.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.allowed_pins_bytes() + if self.is_standing_by() { 0 } else { self.slots_bytes() }
-    }
-
-    /// Bytes of pinned slabs that are in memory.
-    pub(crate) fn pinned_bytes(&self) -> u64 {
-        self.pinned_bytes
     }
 
     /// Bytes of slabs that lie in memory because they were used before.
@@ -270,6 +271,7 @@ impl Cache {
         if let Some(mut slot) = self.ready[id.index()].take() {
             slot.release();
             self.pinned_bytes -= table.get(id).len as u64;
+            self.loaded_bytes -= slot_bytes(table.get(id).len) as u64;
             self.homes[id.index()] = Home::Empty(slot);
         }
     }
@@ -376,7 +378,7 @@ mod tests {
             assert_eq!(cache.memory_bytes(), all - 2 * slot, "{policy:?}");
             table.ids().for_each(|id| _ = visit(&table, &mut cache, id));
             if policy == CachePolicy::Pin {
-                assert_eq!(cache.pinned_bytes(), 22 * 10_000);
+                assert_eq!(cache.kept_bytes(&table), 22 * 10_000);
             }
             // More than there is leaves what a pass cannot do without.
             cache.give_up(&table, 1 << 40);

@@ -302,7 +302,7 @@ mod tests {
             for _ in 0..5 {
                 assert_eq!(setup.pass(), None);
             }
-            let streamed = all - setup.cache.pinned_bytes();
+            let streamed = all - setup.cache.kept_bytes(&setup.table);
             let read = setup.read_ahead.take_work().bytes;
             let (expected, ahead) = (all + 4 * streamed, 6 * 7000);
             assert!((expected..=expected + ahead).contains(&read), "room for {room}: {read} read, {expected} needed");

@@ -21,6 +21,8 @@ pub struct ReadStats {
     pub evictions: u64,
     /// Bytes of slabs that are kept in memory now.
     pub pinned_bytes: u64,
+    /// Bytes of memory that were given up because the system ran short.
+    pub given_up_bytes: u64,
 }
 
 impl ReadStats {
@@ -35,6 +37,7 @@ impl ReadStats {
             misses: self.misses - earlier.misses,
             evictions: self.evictions - earlier.evictions,
             pinned_bytes: self.pinned_bytes,
+            given_up_bytes: self.given_up_bytes - earlier.given_up_bytes,
         }
     }
 }

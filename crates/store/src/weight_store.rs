@@ -18,6 +18,7 @@ use model::{Matrix, ModelSpec, TensorId, Vector};
 use crate::cache::Cache;
 use crate::io::{Fits, IoMode, OpenFiles, ReadRequest, Reader, Throttled, Way};
 use crate::plan::ResidencyPlan;
+use crate::pressure::Watch;
 use crate::read_ahead::ReadAhead;
 use crate::slot::{Arena, Slot};
 use crate::{Ledger, ReadStats, Reservation, SlabId, SlabTable, StoreError};
@@ -50,6 +51,7 @@ pub struct WeightStore {
     options: StoreOptions,
     depth: usize,
     resident: RefCell<Resident>,
+    watch: RefCell<Watch>,
     stats: Cell<ReadStats>,
 }
 
@@ -131,6 +133,7 @@ impl WeightStore {
             options,
             depth: plan.depth,
             resident: RefCell::new(resident),
+            watch: RefCell::new(Watch::new()),
             stats: Cell::default(),
         };
         store.verify()?;
@@ -146,6 +149,7 @@ impl WeightStore {
     ///
     /// Errors: the read failed; the slab can be asked for again.
     pub fn slab(&self, id: SlabId) -> Result<SlabGuard<'_>, StoreError> {
+        self.heed_pressure();
         let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
         read_ahead.look(&self.table, cache);
         let (kept, prefetched) = (cache.has_kept(id), cache.has(id) && !cache.has_kept(id));
@@ -182,6 +186,23 @@ impl WeightStore {
         read_ahead.settle(&self.table, cache);
         cache.lend(&self.table, bytes);
         counted.resize(cache.memory_bytes())
+    }
+
+    /// Keeps less where the system runs short of memory.
+    fn heed_pressure(&self) {
+        let kept_bytes = self.stats.get().pinned_bytes;
+        let Some(step) = self.watch.borrow_mut().poll(Instant::now(), kept_bytes) else { return };
+        let Resident { cache, counted, .. } = &mut *self.resident.borrow_mut();
+        let given_up = cache.give_up(&self.table, step.bytes);
+        let smaller = counted.resize(cache.memory_bytes());
+        debug_assert!(smaller.is_ok(), "a reservation can always shrink");
+        if self.stats.get().given_up_bytes == 0 && given_up > 0 {
+            tracing::warn!("{step}");
+        }
+        self.count(|s| {
+            s.given_up_bytes += given_up;
+            s.pinned_bytes = cache.kept_bytes(&self.table);
+        });
     }
 
     /// Copies rows of a matrix, from memory where they are there.

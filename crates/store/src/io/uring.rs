@@ -239,7 +239,7 @@ mod tests {
         if Uring::refused().is_some() {
             return;
         }
-        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7) as u8).collect();
         let mut ring = Uring::new(&files(&bytes), 2, &[]).unwrap();
         for i in 0..40 {
             ring.submit(request(i, (i * 4000) as u64, 3000 + i));
