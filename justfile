@@ -40,3 +40,7 @@ check-macos *ARGUMENTS:
 # Comparisons with llama.cpp: just compare perplexity models/SmolLM2-135M-Instruct.Q4_1.gguf
 compare *ARGUMENTS:
     python3 scripts/peers/compare.py "$@"
+
+# Models bigger than memory, as root on Linux: just streaming limit models/SmolLM2-135M-Instruct.Q4_1.gguf
+streaming *ARGUMENTS:
+    python3 scripts/peers/streaming.py "$@"

@@ -17,12 +17,17 @@ def binary():
     return path
 
 
+def command(*arguments):
+    """The command line of `ssd-llm ARGUMENTS --json`."""
+    return [binary(), *map(str, arguments), "--json"]
+
+
 def call(*arguments, stdin=None):
     """Runs `ssd-llm ARGUMENTS --json` and returns the object it prints."""
-    command = [binary(), *map(str, arguments), "--json"]
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    words = command(*arguments)
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr.strip()}")
+        raise SystemExit(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
@@ -42,3 +47,7 @@ def generate(model, prompt, n, threads):
 def tokenize(model, text):
     """Ids of `text` as the model's own settings for special tokens want them."""
     return call("tokenize", model, text, "--add-special")["tokens"]
+
+
+def version():
+    return subprocess.run([binary(), "--version"], capture_output=True, text=True, check=True).stdout.strip()

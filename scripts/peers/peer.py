@@ -39,16 +39,23 @@ ll.llama_backend_init()
 
 
 class Peer:
-    """A model and one context of `n_ctx` tokens."""
+    """A model and one context of `n_ctx` tokens.
 
-    def __init__(self, path, n_ctx, threads, kv_type="f16"):
+    `as_file` leaves the weights in the mapped file, where the system can drop them and read them again. By default
+    llama.cpp makes repacked copies of some, which the system cannot drop.
+    """
+
+    def __init__(self, path, n_ctx, threads, kv_type="f16", as_file=False, n_batch=None):
         model_params = ll.llama_model_default_params()
         model_params.n_gpu_layers = 0
+        if as_file:
+            keep_as_file(model_params)
         self.model = ll.llama_model_load_from_file(path.encode(), model_params)
         if not self.model:
             raise SystemExit(f"llama.cpp cannot load {path}")
         params = ll.llama_context_default_params()
-        params.n_ctx = params.n_batch = n_ctx
+        params.n_ctx = n_ctx
+        params.n_batch = n_batch or n_ctx
         params.n_ubatch = min(512, n_ctx)
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
@@ -117,6 +124,15 @@ class Peer:
         for i in range(n_decode):
             row = self.logits([int(row[0].argmax())], len(tokens) + i, all_rows=False)
         return prefilled - begin, time.perf_counter() - prefilled
+
+
+def keep_as_file(model_params):
+    """Asks for a memory map without repacking, by whichever name this version of the binding has for the map."""
+    model_params.use_extra_bufts = False
+    if hasattr(model_params, "load_mode"):
+        model_params.load_mode = ll.LLAMA_LOAD_MODE_MMAP
+    else:
+        model_params.use_mmap = True
 
 
 def log_softmax(logits):
