@@ -3,7 +3,7 @@
 
 use forward::{BatchSize, CpuBackend, activation_bytes};
 use model::ModelSpec;
-use store::{Budget, ResidencyPlan, SlabTable, available_memory, plan};
+use store::{Budget, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
 use crate::{EngineError, EngineOptions};
 
@@ -80,7 +80,8 @@ pub(crate) fn size(
 
 /// The budget: what was asked for, or what is available less a margin; never more than the system has to give.
 fn limit_bytes(asked: Option<u64>) -> u64 {
-    let available = available_memory();
+    // What this process holds already is part of the budget.
+    let available = available_memory() + peak_memory();
     match asked {
         None => available - available / DEFAULT_MARGIN,
         Some(bytes) => bytes.min(available - available / LEAST_MARGIN),

@@ -129,6 +129,8 @@ impl Io {
 
 fn io_json(generation: &Generation) -> Value {
     let io = Io::of(generation);
+    let (prefill, decode) = (generation.prefill_reads, generation.decode_reads);
+    let asked = decode.hits + decode.prefetch_hits + decode.misses;
     json!({
         "bytes_read": io.bytes_read,
         "bytes_per_token": io.bytes_per_token,
@@ -136,6 +138,18 @@ fn io_json(generation: &Generation) -> Value {
         "stall_ms": io.stall_s * 1e3,
         "compute_ms": io.compute_s * 1e3,
         "percent_of_limit": io.percent_of_limit,
+        "prefill_bytes_read": prefill.bytes_read,
+        "prefill_stall_ms": millis(prefill.stall),
+        "prefill_compute_ms": millis(generation.timings.prefill.saturating_sub(prefill.stall)),
+        "decode_stall_ms": millis(decode.stall),
+        "decode_compute_ms": millis(generation.timings.decode.saturating_sub(decode.stall)),
+        "decode_passes": generation.timings.decode_passes,
+        "hits": decode.hits,
+        "prefetch_hits": decode.prefetch_hits,
+        "misses": decode.misses,
+        "evictions": decode.evictions,
+        "hit_rate": if asked > 0 { decode.hits as f64 / asked as f64 } else { 0.0 },
+        "given_up_bytes": decode.given_up_bytes + prefill.given_up_bytes,
     })
 }
 

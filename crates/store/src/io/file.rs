@@ -5,21 +5,27 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::ends_early;
+use super::cached::Cached;
+use super::{Fits, ends_early};
 
 /// An open model file.
 #[derive(Debug)]
 pub(crate) struct ModelFile {
     file: File,
     direct: bool,
+    cached: Cached,
 }
 
 impl ModelFile {
     /// Opens a file to be read through the page cache.
     ///
     /// Errors: it cannot be opened.
-    pub(crate) fn open_buffered(path: &Path) -> Result<ModelFile> {
-        Ok(ModelFile { file: File::open(path)?, direct: false })
+    pub(crate) fn open_buffered(path: &Path, fits: Fits) -> Result<ModelFile> {
+        let file = File::open(path)?;
+        if fits == Fits::No {
+            read_no_further(&file);
+        }
+        Ok(ModelFile { file, direct: false, cached: Cached::default() })
     }
 
     /// Opens a file to be read past the page cache, and tries a read, since some systems refuse only then.
@@ -29,7 +35,7 @@ impl ModelFile {
         // Plain errors, such as a missing file, are told as they are.
         let plain = File::open(path)?;
         let file = direct(path, plain)?;
-        Ok(ModelFile { file, direct: true })
+        Ok(ModelFile { file, direct: true, cached: Cached::default() })
     }
 
     /// The file itself.
@@ -51,21 +57,21 @@ impl ModelFile {
             }
         }
         if !self.direct {
-            forget(&self.file, offset, out.len());
+            self.cached.forget(&self.file, offset, out.len());
         }
         Ok(())
     }
 }
 
-/// Lets the page cache drop what was read, so that it does not grow at the budget's expense. Advice: where it is not
-/// taken, the cache is merely larger.
+/// Asks the system not to read more than it was asked for: what it brought besides would stay in the page cache, at the
+/// budget's expense.
 #[cfg(target_os = "linux")]
-pub(super) fn forget(file: &File, offset: u64, len: usize) {
-    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(len as u64), rustix::fs::Advice::DontNeed);
+fn read_no_further(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn forget(_file: &File, _offset: u64, _len: usize) {}
+fn read_no_further(_file: &File) {}
 
 /// What direct reads of a file must be aligned to, as far as the system says: in memory and in the file, in bytes.
 #[cfg(target_os = "linux")]

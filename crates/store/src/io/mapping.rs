@@ -5,19 +5,29 @@
 //! makes that an error.
 
 use std::fs::File;
-use std::io::Result;
+use std::io::{ErrorKind, Result};
+use std::os::unix::fs::FileExt;
 
 use memmap2::{Advice, Mmap};
 
 use super::bus_guard::Guarded;
+use super::cached::Cached;
 use super::{ModelFile, ends_early};
+
+/// Bytes that pass by at once on the way into the page cache: little enough for a thread's stack.
+const PASSING_BYTES: usize = 64 << 10;
+
+/// Linux makes pages visible in stretches of this length where they are in the page cache (`fault_around_bytes`).
+const VISIBLE_AROUND: usize = 64 << 10;
 
 /// A mapped file.
 #[derive(Debug)]
 pub(crate) struct Mapping {
+    /// Before the map, which it must not outlive.
+    guard: Guarded,
     map: Mmap,
     file: File,
-    guard: Guarded,
+    cached: Cached,
 }
 
 impl Mapping {
@@ -32,7 +42,7 @@ impl Mapping {
         let guard = Guarded::new(map.as_ptr() as usize, map.len())?;
         // What is fetched is said below; the system need not guess.
         let _ = map.advise(Advice::Random);
-        Ok(Mapping { map, file, guard })
+        Ok(Mapping { guard, map, file, cached: Cached::default() })
     }
 
     /// Bytes of the whole file when it was mapped.
@@ -47,31 +57,37 @@ impl Mapping {
 
     /// Brings bytes into memory.
     ///
-    /// Errors: the file has become shorter, or they cannot be read.
+    /// They are read, and thrown away, because the system then reads further ahead and in larger pages than when it is
+    /// advised that they will be needed or when they are touched: 0.36 against 0.45 s for a cold file of 669 MB. And a
+    /// read that fails is an error, where a touch is a signal. Errors: the file has become shorter, or they cannot be
+    /// read.
     pub(crate) fn fetch(&self, offset: u64, len: usize) -> Result<()> {
         let at = usize::try_from(offset).map_err(|_| ends_early())?;
-        let now = self.file.metadata()?.len();
-        if now < (at + len) as u64 {
-            return Err(ends_early());
+        let mut passing = [0; PASSING_BYTES];
+        let mut done = 0;
+        while done < len {
+            let part = PASSING_BYTES.min(len - done);
+            match self.file.read_at(&mut passing[..part], offset + done as u64) {
+                Ok(0) => return Err(ends_early()),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
         }
-        let _ = self.map.advise_range(Advice::WillNeed, at, len);
+        // The pages are there; this only makes them visible, all at once and not one by one when they are touched.
         #[cfg(target_os = "linux")]
-        match self.map.advise_range(Advice::PopulateRead, at, len) {
-            Ok(()) => return Ok(()),
-            // Linux before 5.14 does not know it.
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => {}
-            Err(e) => return Err(e),
-        }
-        let touched = self.map[at..at + len].iter().step_by(PAGE).fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
-        std::hint::black_box(touched);
-        if self.was_lost() { Err(ends_early()) } else { Ok(()) }
+        let _ = self.map.advise_range(Advice::PopulateRead, at, len);
+        if at + len <= self.len() { Ok(()) } else { Err(ends_early()) }
     }
 
     /// Gives bytes up; they can be fetched again.
     pub(crate) fn forget(&self, at: usize, len: usize) {
+        // Pages around those that were fetched have become visible with them, and would count as this program's memory.
+        let start = at - at % VISIBLE_AROUND;
+        let end = (at + len).next_multiple_of(VISIBLE_AROUND).min(self.len());
         // SAFETY: of a mapping of a file, pages that are dropped come back with the file's bytes when they are touched.
-        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, at, len) };
-        super::file::forget(&self.file, at as u64, len);
+        let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+        self.cached.forget(&self.file, at as u64, len);
     }
 
     /// Whether bytes were used that could not be read, so that what was computed with them is wrong.
@@ -79,6 +95,3 @@ impl Mapping {
         self.guard.was_hit()
     }
 }
-
-/// Touching one byte in each brings all pages in; larger pages are touched more often than need be.
-const PAGE: usize = 4096;

@@ -4,6 +4,7 @@
 //! when is not its business. [`OpenFiles`] chooses it for an [`IoMode`].
 
 mod bus_guard;
+mod cached;
 mod file;
 mod mapping;
 mod mode;

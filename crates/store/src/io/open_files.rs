@@ -59,15 +59,15 @@ impl OpenFiles {
     /// they say so in one line. Errors: a file cannot be opened, or what was asked for by name is refused.
     pub(crate) fn open(paths: &[PathBuf], mode: IoMode, fits: Fits) -> Result<OpenFiles> {
         match mode {
-            IoMode::Mmap => OpenFiles::mapped(paths),
-            IoMode::Buffered => Ok(OpenFiles::read(buffered(paths)?, Way::Threads)),
+            IoMode::Mmap => OpenFiles::mapped(paths, fits),
+            IoMode::Buffered => Ok(OpenFiles::read(buffered(paths, fits)?, Way::Threads)),
             IoMode::Pread => Ok(OpenFiles::read(direct(paths)?, Way::Threads)),
             IoMode::Uring => {
                 let files = direct(paths)?;
                 uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), Err)
             }
             IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),
-            IoMode::Auto if fits == Fits::Yes => OpenFiles::mapped(paths).or_else(|_| OpenFiles::streamed(paths)),
+            IoMode::Auto if fits == Fits::Yes => OpenFiles::mapped(paths, fits).or_else(|_| OpenFiles::streamed(paths)),
             IoMode::Auto => OpenFiles::streamed(paths),
         }
     }
@@ -76,7 +76,7 @@ impl OpenFiles {
         match direct(paths) {
             Ok(files) => Ok(OpenFiles::read(files, best_direct())),
             Err(refused) => {
-                let files = buffered(paths)?;
+                let files = buffered(paths, Fits::No)?;
                 tracing::warn!("reading through the page cache, since direct reads are refused: {refused}");
                 Ok(OpenFiles::read(files, Way::Threads))
             }
@@ -87,8 +87,8 @@ impl OpenFiles {
         OpenFiles { files, mappings: Vec::new(), way }
     }
 
-    fn mapped(paths: &[PathBuf]) -> Result<OpenFiles> {
-        let files = buffered(paths)?;
+    fn mapped(paths: &[PathBuf], fits: Fits) -> Result<OpenFiles> {
+        let files = buffered(paths, fits)?;
         let mappings = files.iter().map(|f| Mapping::new(f).map(Arc::new)).collect::<Result<_>>()?;
         Ok(OpenFiles { files, mappings, way: Way::Mapped })
     }
@@ -161,8 +161,8 @@ fn direct(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
     paths.iter().map(|p| ModelFile::open_direct(p)).collect()
 }
 
-fn buffered(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
-    paths.iter().map(|p| ModelFile::open_buffered(p)).collect()
+fn buffered(paths: &[PathBuf], fits: Fits) -> Result<Arc<[ModelFile]>> {
+    paths.iter().map(|p| ModelFile::open_buffered(p, fits)).collect()
 }
 
 #[cfg(target_os = "linux")]

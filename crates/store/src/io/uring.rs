@@ -92,7 +92,8 @@ impl Uring {
         let offset = span.offset + *done as u64;
         let entry = match fixed {
             true => opcode::ReadFixed::new(fd, at, len, 0).offset(offset).build(),
-            false => opcode::Read::new(fd, at, len).offset(offset).build(),
+            // The first read into memory makes the kernel find pages for it, which one of its threads can do meanwhile.
+            false => opcode::Read::new(fd, at, len).offset(offset).build().flags(squeue::Flags::ASYNC),
         };
         entry.user_data(index as u64)
     }
@@ -220,12 +221,13 @@ impl Drop for Uring {
 mod tests {
     use super::*;
     use crate::SlabTable;
+    use crate::io::Fits;
     use std::io::Write;
 
     fn files(bytes: &[u8]) -> Arc<[ModelFile]> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        Arc::new([ModelFile::open_buffered(file.path()).unwrap()])
+        Arc::new([ModelFile::open_buffered(file.path(), Fits::Yes).unwrap()])
     }
 
     fn request(slab: usize, offset: u64, len: usize) -> ReadRequest {
