@@ -1,38 +1,30 @@
 //! What a file leaves in the page cache, and how to be rid of it, so that the cache does not grow at the budget's expense.
+//! All of it is advice: where it is not taken, the cache is merely larger.
 
-use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::{Mutex, PoisonError};
 
-/// So many later stretches have been dropped before one is dropped once more.
-const AGAIN_AFTER: usize = 32;
+/// From where to where behind a read pages are dropped once more: further than reads under way reach.
+const BEHIND: (u64, u64) = (32 << 20, 96 << 20);
 
-/// The stretches of a file that were dropped last.
-///
-/// Of pages that several threads have just brought in, Linux keeps a third when it is told to drop them, since each
-/// processor holds on to its last ones for a moment. So every stretch is dropped again a little later.
-#[derive(Debug, Default)]
-pub(super) struct Cached(Mutex<VecDeque<(u64, usize)>>);
+/// Lets the page cache drop a stretch of a file.
+pub(super) fn forget(file: &File, offset: u64, len: u64) {
+    drop_pages(file, offset, len);
+}
 
-impl Cached {
-    /// Lets the page cache drop a stretch. That is advice: where it is not taken, the cache is merely larger.
-    pub(super) fn forget(&self, file: &File, offset: u64, len: usize) {
-        drop_pages(file, offset, len);
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.push_back((offset, len));
-        let again = if recent.len() > AGAIN_AFTER { recent.pop_front() } else { None };
-        drop(recent);
-        if let Some((offset, len)) = again {
-            drop_pages(file, offset, len);
-        }
+/// Lets the page cache drop a stretch that was read and, once more, what was read a while before it: of pages that several
+/// threads have just brought in, Linux has been seen to keep a third when it is told to drop them at once.
+pub(super) fn forget_with_what_was_before(file: &File, offset: u64, len: u64) {
+    drop_pages(file, offset, len);
+    let (near, far) = (offset.saturating_sub(BEHIND.0), offset.saturating_sub(BEHIND.1));
+    if near > far {
+        drop_pages(file, far, near - far);
     }
 }
 
 #[cfg(target_os = "linux")]
-fn drop_pages(file: &File, offset: u64, len: usize) {
-    let len = std::num::NonZeroU64::new(len as u64);
-    let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
+fn drop_pages(file: &File, offset: u64, len: u64) {
+    let _ = rustix::fs::fadvise(file, offset, std::num::NonZeroU64::new(len), rustix::fs::Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn drop_pages(_file: &File, _offset: u64, _len: usize) {}
+fn drop_pages(_file: &File, _offset: u64, _len: u64) {}

@@ -5,15 +5,13 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::cached::Cached;
-use super::{Fits, ends_early};
+use super::{Fits, cached, ends_early};
 
 /// An open model file.
 #[derive(Debug)]
 pub(crate) struct ModelFile {
     file: File,
     direct: bool,
-    cached: Cached,
 }
 
 impl ModelFile {
@@ -25,7 +23,7 @@ impl ModelFile {
         if fits == Fits::No {
             read_no_further(&file);
         }
-        Ok(ModelFile { file, direct: false, cached: Cached::default() })
+        Ok(ModelFile { file, direct: false })
     }
 
     /// Opens a file to be read past the page cache, and tries a read, since some systems refuse only then.
@@ -35,7 +33,7 @@ impl ModelFile {
         // Plain errors, such as a missing file, are told as they are.
         let plain = File::open(path)?;
         let file = direct(path, plain)?;
-        Ok(ModelFile { file, direct: true, cached: Cached::default() })
+        Ok(ModelFile { file, direct: true })
     }
 
     /// The file itself.
@@ -57,7 +55,7 @@ impl ModelFile {
             }
         }
         if !self.direct {
-            self.cached.forget(&self.file, offset, out.len());
+            cached::forget_with_what_was_before(&self.file, offset, out.len() as u64);
         }
         Ok(())
     }

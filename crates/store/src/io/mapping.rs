@@ -11,8 +11,7 @@ use std::os::unix::fs::FileExt;
 use memmap2::{Advice, Mmap};
 
 use super::bus_guard::Guarded;
-use super::cached::Cached;
-use super::{ModelFile, ends_early};
+use super::{ModelFile, cached, ends_early};
 
 /// Bytes that pass by at once on the way into the page cache: little enough for a thread's stack.
 const PASSING_BYTES: usize = 64 << 10;
@@ -27,7 +26,6 @@ pub(crate) struct Mapping {
     guard: Guarded,
     map: Mmap,
     file: File,
-    cached: Cached,
 }
 
 impl Mapping {
@@ -42,7 +40,7 @@ impl Mapping {
         let guard = Guarded::new(map.as_ptr() as usize, map.len())?;
         // What is fetched is said below; the system need not guess.
         let _ = map.advise(Advice::Random);
-        Ok(Mapping { guard, map, file, cached: Cached::default() })
+        Ok(Mapping { guard, map, file })
     }
 
     /// Bytes of the whole file when it was mapped.
@@ -87,7 +85,7 @@ impl Mapping {
         let end = (at + len).next_multiple_of(VISIBLE_AROUND).min(self.len());
         // SAFETY: of a mapping of a file, pages that are dropped come back with the file's bytes when they are touched.
         let _ = unsafe { self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
-        self.cached.forget(&self.file, at as u64, len);
+        cached::forget(&self.file, at as u64, len as u64);
     }
 
     /// Whether bytes were used that could not be read, so that what was computed with them is wrong.
