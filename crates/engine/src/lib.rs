@@ -17,7 +17,7 @@ mod stop;
 
 pub use error::EngineError;
 pub use generate::generate;
-pub use load::{EngineOptions, LoadedModel, ModelFile, load_tokenizer};
+pub use load::{EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
 pub use perplexity::{Score, ScoreRequest, score};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};

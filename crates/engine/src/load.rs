@@ -16,6 +16,9 @@ use crate::sizing::{Sizing, size};
 /// Context that is kept when none is asked for; a model made for less gets its own.
 const DEFAULT_CONTEXT: usize = 4096;
 
+/// Where a pass streams less, looking at the disk would take longer than the best depth could save.
+const PROBED_BYTES: u64 = 1 << 30;
+
 /// How a model is loaded.
 #[derive(Clone, Copy)]
 pub struct EngineOptions {
@@ -37,6 +40,24 @@ pub struct EngineOptions {
     pub kv_type: KvType,
     /// The arithmetic to use.
     pub kernels: &'static Kernels,
+}
+
+/// How fast a machine is with a model's weights.
+#[derive(Clone, Copy, Debug)]
+pub struct MachineSpeed {
+    /// The disk, when nothing else is done.
+    pub disk_bytes_per_second: f64,
+    /// The processor, with weights in memory and one token.
+    pub compute_bytes_per_second: f64,
+}
+
+impl MachineSpeed {
+    /// Tokens a second that a plan promises: a pass streams its bytes at the rate of the disk and computes with all weights
+    /// at that of the processor, whichever takes longer.
+    pub fn tokens_per_second(&self, plan: &ResidencyPlan) -> f64 {
+        let streaming = plan.streamed_bytes_per_pass as f64 / self.disk_bytes_per_second;
+        1.0 / streaming.max(plan.weights_bytes as f64 / self.compute_bytes_per_second)
+    }
 }
 
 /// A model's file, understood but not loaded: what `info` and `plan` show.
@@ -91,26 +112,32 @@ impl ModelFile {
         Ok(self.size(options)?.plan)
     }
 
+    /// Divides the budget. Where much will be streamed, a quick look at the disk tells how many requests are worth while.
     fn size(&self, options: &EngineOptions) -> Result<Sizing, EngineError> {
         // The header's metadata is in memory twice: as it was read, and as the tokenizer's tables.
-        size(&self.spec, 2 * self.gguf.data_offset(), self.context(options)?, options)
+        let size = |depth| size(&self.spec, 2 * self.gguf.data_offset(), self.context(options)?, options, depth);
+        let guess = size(None)?;
+        let is_direct = !matches!(options.io, IoMode::Buffered | IoMode::Mmap);
+        if guess.plan.streamed_bytes_per_pass < PROBED_BYTES || options.max_read_rate.is_some() || !is_direct {
+            return Ok(guess);
+        }
+        let ledger = Ledger::new(guess.plan.budget.limit_bytes);
+        let store = WeightStore::open(self.gguf.files(), &self.spec, &guess.plan, options.store(), &ledger)?;
+        size(Some(store.measure_depth()?))
     }
 
-    /// Tokens a second that short measurements on this machine promise: every pass streams its bytes at the rate of the
-    /// disk and computes with all weights at the rate of the first ones, whichever takes longer.
+    /// Measures for a moment how fast the disk reads this file and how fast the processor multiplies its weights.
     ///
     /// Errors: as for [`ModelFile::plan`], or a read fails.
-    pub fn predict(&self, options: &EngineOptions) -> Result<f64, EngineError> {
-        let sizing = self.size(options)?;
-        let plan = &sizing.plan;
+    pub fn measure(&self, options: &EngineOptions) -> Result<MachineSpeed, EngineError> {
+        let plan = self.plan(options)?;
         let ledger = Ledger::new(plan.budget.limit_bytes);
-        let store = WeightStore::open(self.gguf.files(), &self.spec, plan, options.store(), &ledger)?;
-        let disk_rate = store.measure_disk()?;
+        let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
+        let disk_bytes_per_second = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
         let mut backend = CpuBackend::new(&self.spec, options.cpu(1, &ledger))?;
-        let compute_rate = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
-        let streaming = plan.streamed_bytes_per_pass as f64 / disk_rate;
-        Ok(1.0 / streaming.max(plan.weights_bytes as f64 / compute_rate))
+        let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
+        Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
 
     /// Makes the model ready to answer; its weights are read by the first pass.

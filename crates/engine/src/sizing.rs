@@ -3,7 +3,7 @@
 
 use forward::{BatchSize, CpuBackend, activation_bytes};
 use model::ModelSpec;
-use store::{Budget, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
+use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
 use crate::{EngineError, EngineOptions};
 
@@ -38,7 +38,8 @@ pub(crate) struct Sizing {
     pub(crate) program_bytes: u64,
 }
 
-/// Divides the budget that `options` ask for. `header_bytes` are what the file's metadata takes in memory.
+/// Divides the budget that `options` ask for. `header_bytes` are what the file's metadata takes in memory, `depth` how
+/// many requests are worth while if that has been measured.
 ///
 /// A pass takes in as many tokens as leave half of the memory to weights. Errors: the budget is too small.
 pub(crate) fn size(
@@ -46,8 +47,10 @@ pub(crate) fn size(
     header_bytes: u64,
     ctx: usize,
     options: &EngineOptions,
+    depth: Option<usize>,
 ) -> Result<Sizing, EngineError> {
     let slabs = SlabTable::new(spec)?;
+    let plan_options = PlanOptions { policy: options.cache_policy, depth };
     let threads = options.n_threads();
     let batch = |rows: usize| {
         let rows = rows.min(ctx);
@@ -64,12 +67,12 @@ pub(crate) fn size(
         fixed_bytes: program_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };
-    let least = plan(&slabs, budget(always), options.cache_policy)?;
+    let least = plan(&slabs, budget(always), plan_options)?;
     let left = least.budget.limit_bytes - least.budget.kv_bytes - least.budget.fixed_bytes;
     let sizes = std::iter::successors(Some(MAX_ROWS), |rows| (rows / 2 > FEW_ROWS).then_some(rows / 2)).map(batch);
     let largest = sizes.into_iter().find(|size| budget(*size).lent_bytes <= left / 2).unwrap_or(always);
     let minimum_budget_bytes = least.minimum_budget_bytes;
-    let (mut plan, largest) = match plan(&slabs, budget(largest), options.cache_policy) {
+    let (mut plan, largest) = match plan(&slabs, budget(largest), plan_options) {
         Ok(plan) => (plan, largest),
         // What it leaves to weights is too little for two slots: short passes it is.
         Err(_) => (least, always),

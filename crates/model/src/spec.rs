@@ -154,11 +154,7 @@ impl ModelSpec {
     pub fn pass_order(&self) -> Vec<Matrix> {
         let mut matrices = Vec::new();
         for layer in &self.layers {
-            let a = &layer.attention;
-            matrices.extend([a.query.weight, a.key.weight, a.value.weight, a.output.weight]);
-            match &layer.feed_forward {
-                FeedForward::Dense(f) => matrices.extend([f.gate.weight, f.up.weight, f.down.weight]),
-            }
+            matrices.extend(layer.matrices());
         }
         matrices.push(self.output);
         matrices
@@ -166,6 +162,16 @@ impl ModelSpec {
 }
 
 impl Layer {
+    /// The matrices that a pass multiplies with in this layer, in the order in which it needs them.
+    pub fn matrices(&self) -> Vec<Matrix> {
+        let a = &self.attention;
+        let mut matrices = vec![a.query.weight, a.key.weight, a.value.weight, a.output.weight];
+        match &self.feed_forward {
+            FeedForward::Dense(f) => matrices.extend([f.gate.weight, f.up.weight, f.down.weight]),
+        }
+        matrices
+    }
+
     /// Elements that one token adds to the key cache and to the value cache.
     pub fn kv_widths(&self) -> (usize, usize) {
         let a = &self.attention;

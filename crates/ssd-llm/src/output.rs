@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
-use engine::{Generation, StepLogprobs, TokenLogprob};
+use engine::{EngineOptions, Generation, StepLogprobs, TokenLogprob};
 use serde_json::{Value, json};
 use store::{ResidencyPlan, peak_memory};
 
@@ -21,6 +21,15 @@ pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
 /// Writes a line to standard error. Where nobody listens there is nobody to tell.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Says so when the budget that was asked for is more than there is.
+pub(crate) fn warn_if_capped(options: &EngineOptions, plan: &ResidencyPlan) {
+    let limit = plan.budget.limit_bytes;
+    if let Some(asked) = options.memory_budget.filter(|asked| *asked > limit) {
+        let (asked, limit) = (size::show(asked), size::show(limit));
+        say(&format!("warning: --memory-budget {asked} is more than this system has to give: using {limit}"));
+    }
 }
 
 /// An error and its causes in one line; a cause whose words are in the line already is not repeated.

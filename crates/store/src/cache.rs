@@ -304,13 +304,13 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Budget, plan};
+    use crate::plan::{Budget, PlanOptions, plan};
     use crate::slot::Arena;
 
     fn setup(policy: CachePolicy, limit: usize) -> (SlabTable, Cache) {
         let table = SlabTable::of_lens(&[10_000; 40]);
         let budget = Budget { limit_bytes: limit as u64, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
-        let plan = plan(&table, budget, policy).unwrap();
+        let plan = plan(&table, budget, PlanOptions { policy, depth: None }).unwrap();
         let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
         let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
         let cache = Cache::new(&table, &plan, homes, slots);

@@ -8,11 +8,14 @@
 use crate::slot::slot_bytes;
 use crate::{SlabId, SlabTable};
 
-/// Requests under way at once. Four of 256 KiB and more saturate the drives that we know of.
-const DEPTH: usize = 4;
+/// Requests under way at once where nothing else was measured. Four of 256 KiB and more saturate most drives.
+pub(crate) const DEPTH: usize = 4;
 
-/// Slots for streamed slabs: one in use, one waiting for its turn, and one for every request under way.
-const MAX_SLOTS: usize = DEPTH + 2;
+/// Slots for streamed slabs besides one for every request under way: one in use, one waiting for its turn.
+const MORE_SLOTS: usize = 2;
+
+/// Where more requests are worth while, their slots take at most this part of what is left to weights.
+const DEEP_PART: u64 = 32;
 
 /// One slab is in use while the next is read.
 pub(crate) const MIN_SLOTS: usize = 2;
@@ -31,6 +34,15 @@ pub struct Budget {
     pub fixed_bytes: u64,
     /// What the activations of a long prompt take besides. Weights make room for them and come back after.
     pub lent_bytes: u64,
+}
+
+/// How the memory for weights is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// What is kept between passes.
+    pub policy: CachePolicy,
+    /// Requests under way at once, as [`crate::WeightStore::measure_depth`] finds them; `None` is a good guess.
+    pub depth: Option<usize>,
 }
 
 /// What is kept between passes.
@@ -107,7 +119,8 @@ pub enum PlanError {
 ///
 /// All weights are kept if they fit. If not, slots for reading ahead come first and pins get what is left.
 /// Errors: the limit does not even hold the KV cache, the fixed part, a long prompt's activations and two slots.
-pub fn plan(slabs: &SlabTable, budget: Budget, policy: CachePolicy) -> Result<ResidencyPlan, PlanError> {
+pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<ResidencyPlan, PlanError> {
+    let PlanOptions { policy, depth } = options;
     let costs: Vec<u64> = slabs.all().iter().map(|s| slot_bytes(s.len) as u64).collect();
     let slot_len = slabs.all().iter().map(|s| s.len).max().unwrap_or(0);
     let slot = slot_bytes(slot_len) as u64;
@@ -120,8 +133,13 @@ pub fn plan(slabs: &SlabTable, budget: Budget, policy: CachePolicy) -> Result<Re
     }
     let left = budget.limit_bytes - spent;
     // What is lent has to come back for the next long prompt, so what fits without ever lending is kept without slots.
-    let n_slots =
-        if all + budget.lent_bytes <= left { 0 } else { affordable_slots(left - budget.lent_bytes, slot, policy) };
+    let room = left.saturating_sub(budget.lent_bytes);
+    let n_slots = match policy {
+        _ if all + budget.lent_bytes <= left => 0,
+        CachePolicy::Pin => affordable_slots(room, slot, depth.unwrap_or(DEPTH)),
+        // An LRU cache is slots and nothing else.
+        CachePolicy::Lru => count(room / slot).max(MIN_SLOTS),
+    };
     let pins = match policy {
         CachePolicy::Pin => pin_evenly(slabs, &costs, left - n_slots as u64 * slot),
         CachePolicy::Lru if n_slots == 0 => slabs.ids().collect(),
@@ -145,7 +163,7 @@ pub fn plan(slabs: &SlabTable, budget: Budget, policy: CachePolicy) -> Result<Re
         spare_bytes: left - pins_cost - n_slots as u64 * slot,
         n_slots,
         slot_len,
-        depth: if n_slots == 0 { DEPTH } else { DEPTH.min(n_slots - 1) },
+        depth: if n_slots == 0 { DEPTH } else { depth.unwrap_or(DEPTH).min(n_slots - 1) },
     })
 }
 
@@ -166,14 +184,15 @@ impl ResidencyPlan {
     }
 }
 
-/// As many slots as reading ahead can use, but no more than half of what is left, so that pins get their share; an LRU
-/// cache is slots and nothing else.
-fn affordable_slots(left: u64, slot: u64, policy: CachePolicy) -> usize {
-    let slots = |bytes: u64| usize::try_from(bytes / slot).unwrap_or(usize::MAX);
-    match policy {
-        CachePolicy::Pin => slots(left / 2).clamp(MIN_SLOTS, MAX_SLOTS),
-        CachePolicy::Lru => slots(left).max(MIN_SLOTS),
-    }
+/// As many slots as reading ahead can use, but so few that pins get their share of `room`.
+fn affordable_slots(room: u64, slot: u64, depth: usize) -> usize {
+    let usual = count(room / 2 / slot).clamp(MIN_SLOTS, DEPTH + MORE_SLOTS);
+    let deep = count(room / DEEP_PART / slot).min(depth + MORE_SLOTS);
+    usual.max(deep)
+}
+
+fn count(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// The slabs that fill `capacity`, in an order of which every beginning is spread evenly through the pass.
@@ -214,6 +233,8 @@ fn flag(bytes: u64) -> String {
 mod tests {
     use super::*;
 
+    const LRU: PlanOptions = PlanOptions { policy: CachePolicy::Lru, depth: None };
+
     fn budget(limit_bytes: u64) -> Budget {
         Budget { limit_bytes, kv_bytes: 300 << 20, fixed_bytes: 100 << 20, lent_bytes: 0 }
     }
@@ -222,20 +243,20 @@ mod tests {
     fn the_smallest_budget_that_an_error_names_works() {
         let slabs = SlabTable::of_lens(&[1 << 20; 64]);
         let Err(error @ PlanError::TooSmall { minimum_budget_bytes, .. }) =
-            plan(&slabs, budget(1 << 20), CachePolicy::Pin)
+            plan(&slabs, budget(1 << 20), PlanOptions::default())
         else {
             panic!("1 MiB is too small");
         };
         assert!(error.to_string().contains("--memory-budget 402.1M"), "{error}");
-        let least = plan(&slabs, budget(minimum_budget_bytes), CachePolicy::Pin).unwrap();
+        let least = plan(&slabs, budget(minimum_budget_bytes), PlanOptions::default()).unwrap();
         assert_eq!((least.minimum_budget_bytes, least.pinned_bytes), (minimum_budget_bytes, 0));
-        assert!(plan(&slabs, budget(minimum_budget_bytes - 1), CachePolicy::Pin).is_err());
+        assert!(plan(&slabs, budget(minimum_budget_bytes - 1), PlanOptions::default()).is_err());
     }
 
     #[test]
     fn what_fits_is_kept_without_slots() {
         let slabs = SlabTable::of_lens(&[1 << 20; 64]);
-        let plan = plan(&slabs, budget(1 << 30), CachePolicy::Pin).unwrap();
+        let plan = plan(&slabs, budget(1 << 30), PlanOptions::default()).unwrap();
         assert_eq!((plan.pinned_bytes, plan.streamed_bytes_per_pass, plan.slots_bytes), (64 << 20, 0, 0));
     }
 
@@ -244,7 +265,7 @@ mod tests {
         let lens: Vec<usize> = (0..200).map(|i| 300_000 + 7_919 * (i % 31)).collect();
         let slabs = SlabTable::of_lens(&lens);
         for mib in 403..=500 {
-            let plan = plan(&slabs, budget(mib << 20), CachePolicy::Pin).unwrap();
+            let plan = plan(&slabs, budget(mib << 20), PlanOptions::default()).unwrap();
             let pinned = plan.residency.iter().zip(&lens).filter(|(r, _)| **r == Residency::Pinned);
             let cost: u64 = pinned.map(|(_, len)| slot_bytes(*len) as u64).sum();
             let used = cost + plan.slots_bytes + (400 << 20);
@@ -258,7 +279,7 @@ mod tests {
     fn every_beginning_of_the_pins_is_spread_evenly_through_the_pass() {
         let slabs = SlabTable::of_lens(&[1 << 20; 300]);
         for mib in [430, 470, 500, 550, 650] {
-            let plan = plan(&slabs, budget(mib << 20), CachePolicy::Pin).unwrap();
+            let plan = plan(&slabs, budget(mib << 20), PlanOptions::default()).unwrap();
             for n in [plan.pins.len(), plan.pins.len() * 3 / 4, plan.pins.len() / 2] {
                 let in_part = |part: usize| plan.pins[..n].iter().filter(|id| id.index() / 30 == part).count();
                 let counts: Vec<usize> = (0..10).map(in_part).collect();
@@ -272,20 +293,30 @@ mod tests {
     fn what_is_lent_is_pinned_but_can_be_given_up() {
         let slabs = SlabTable::of_lens(&[1 << 20; 300]);
         let lent = Budget { lent_bytes: 50 << 20, ..budget(500 << 20) };
-        let with = plan(&slabs, lent, CachePolicy::Pin).unwrap();
-        let without = plan(&slabs, budget(500 << 20), CachePolicy::Pin).unwrap();
+        let with = plan(&slabs, lent, PlanOptions::default()).unwrap();
+        let without = plan(&slabs, budget(500 << 20), PlanOptions::default()).unwrap();
         assert_eq!(with.pinned_bytes, without.pinned_bytes);
         assert_eq!(with.minimum_budget_bytes, without.minimum_budget_bytes + (50 << 20));
         let least = Budget { limit_bytes: with.minimum_budget_bytes, ..lent };
-        assert!(plan(&slabs, least, CachePolicy::Pin).unwrap().pinned_bytes >= 48 << 20);
+        assert!(plan(&slabs, least, PlanOptions::default()).unwrap().pinned_bytes >= 48 << 20);
     }
 
     #[test]
     fn an_lru_cache_gets_the_same_memory() {
         let slabs = SlabTable::of_lens(&[1 << 20; 300]);
-        let lru = plan(&slabs, budget(500 << 20), CachePolicy::Lru).unwrap();
+        let lru = plan(&slabs, budget(500 << 20), LRU).unwrap();
         assert_eq!(lru.pinned_bytes, 0);
         assert!(lru.slots_bytes <= 100 << 20 && lru.slots_bytes > 98 << 20, "{}", lru.slots_bytes);
-        assert!(plan(&slabs, budget(1 << 30), CachePolicy::Lru).unwrap().fits());
+        assert!(plan(&slabs, budget(1 << 30), LRU).unwrap().fits());
+    }
+
+    #[test]
+    fn more_requests_get_slots_only_where_those_are_few() {
+        let slabs = SlabTable::of_lens(&[1 << 20; 3000]);
+        let slots = |mib: u64, depth| {
+            plan(&slabs, budget(mib << 20), PlanOptions { depth, ..PlanOptions::default() }).unwrap().n_slots
+        };
+        assert_eq!([slots(450, None), slots(450, Some(16))], [6, 6]);
+        assert_eq!([slots(2400, None), slots(2400, Some(16)), slots(2400, Some(8))], [6, 18, 10]);
     }
 }

@@ -180,7 +180,7 @@ impl ReadAhead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Budget, CachePolicy, plan};
+    use crate::plan::{Budget, CachePolicy, PlanOptions, plan};
     use crate::slot::{Arena, slot_bytes};
     use std::io::{Error, ErrorKind};
 
@@ -253,7 +253,7 @@ mod tests {
         let table = SlabTable::of_lens(&lens);
         let limit_bytes = (room * slot_bytes(3000 + 517 * 6)) as u64;
         let budget = Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
-        let plan = plan(&table, budget, policy).unwrap();
+        let plan = plan(&table, budget, PlanOptions { policy, depth: None }).unwrap();
         let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
         let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
         let cache = Cache::new(&table, &plan, homes, slots);

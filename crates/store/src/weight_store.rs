@@ -16,18 +16,16 @@ use model::gguf::{FileStamp, GgufFile};
 use model::{Matrix, ModelSpec, TensorId, Vector};
 
 use crate::cache::Cache;
-use crate::io::{Fits, IoMode, OpenFiles, ReadRequest, Reader, Throttled, Way};
-use crate::plan::ResidencyPlan;
+use crate::io::{Fits, IoMode, OpenFiles, Reader, Throttled, Way};
+use crate::plan::{Residency, ResidencyPlan};
 use crate::pressure::Watch;
+use crate::probe::Probe;
 use crate::read_ahead::ReadAhead;
 use crate::slot::{Arena, Slot};
 use crate::{Ledger, ReadStats, Reservation, SlabId, SlabTable, StoreError};
 
-/// Enough to outlast a drive's own cache of a few MiB, little enough to be read in a blink.
-const DISK_SAMPLE_BYTES: u64 = 128 << 20;
-
-/// A disk that takes longer for one read is not measured any further.
-const DISK_PATIENCE: Duration = Duration::from_secs(60);
+/// Enough to outlast a drive's own cache and its moods, little enough to be read in half a second.
+const DISK_SAMPLE_BYTES: u64 = 384 << 20;
 
 /// How a model's files are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,6 +48,7 @@ pub struct WeightStore {
     files: OpenFiles,
     options: StoreOptions,
     depth: usize,
+    residency: Vec<Residency>,
     resident: RefCell<Resident>,
     watch: RefCell<Watch>,
     stats: Cell<ReadStats>,
@@ -132,6 +131,7 @@ impl WeightStore {
             files,
             options,
             depth: plan.depth,
+            residency: plan.residency.clone(),
             resident: RefCell::new(resident),
             watch: RefCell::new(Watch::new()),
             stats: Cell::default(),
@@ -280,41 +280,37 @@ impl WeightStore {
         Ok(())
     }
 
-    /// Bytes a second that the disk gives when nothing else is done: the first slabs, read as a pass would read them.
+    /// Bytes a second that the disk gives when nothing else is done: slabs from all parts of the pass, those that are
+    /// streamed if there are such, read as a pass would read them.
     ///
     /// Errors: a read failed.
     pub fn measure_disk(&self) -> Result<f64, StoreError> {
-        let largest = self.table.all().iter().map(|s| s.len).max().unwrap_or(0);
-        let mut free = Arena::cut((0..self.depth).map(|_| largest))?;
+        self.probe()?.rate(self.depth, DISK_SAMPLE_BYTES)
+    }
+
+    /// How many requests should be under way at once: four, or more where this disk is clearly faster with more.
+    ///
+    /// Errors: a read failed.
+    pub fn measure_depth(&self) -> Result<usize, StoreError> {
+        self.probe()?.depth()
+    }
+
+    fn probe(&self) -> Result<Probe<'_>, StoreError> {
         let unanswered = |source| StoreError::Open { path: named(&self.paths), source };
-        let files = self.files.past_mappings(&self.paths).map_err(unanswered)?;
-        let mut reader = paced(files.as_ref().unwrap_or(&self.files).reader(self.depth, &free), self.options);
-        let (start, mut bytes, mut under_way) = (Instant::now(), 0, 0);
-        let mut asked = 0;
-        let mut sample = self.table.ids().take_while(|id| {
-            asked += self.table.get(*id).len as u64;
-            asked <= DISK_SAMPLE_BYTES
-        });
-        loop {
-            while let Some(mut slot) = free.pop() {
-                let Some(id) = sample.next() else { break };
-                let slab = self.table.get(id);
-                let span = slot.fill_for(slab.offset, slab.len);
-                reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
-                under_way += 1;
-            }
-            if under_way == 0 {
-                return Ok(bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
-            }
-            let Some(done) = reader.wait(DISK_PATIENCE) else {
-                return Err(unanswered(std::io::Error::from(std::io::ErrorKind::TimedOut)));
-            };
-            under_way -= 1;
-            let slab = self.table.get(done.slab);
-            done.result.map_err(|source| self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source))?;
-            bytes += slab.len as u64;
-            free.push(done.slot);
+        let other = self.files.past_mappings(&self.paths).map_err(unanswered)?;
+        let streamed = |id: &SlabId| self.residency[id.index()] == Residency::Streamed;
+        let mut slabs: Vec<SlabId> = self.table.ids().filter(streamed).collect();
+        if slabs.is_empty() {
+            slabs = self.table.ids().collect();
         }
+        let reader = move |depth: usize, slots: &[Slot]| {
+            paced(other.as_ref().unwrap_or(&self.files).reader(depth, slots), self.options)
+        };
+        let failed = |id: SlabId, source| {
+            let slab = self.table.get(id);
+            self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source)
+        };
+        Ok(Probe { table: &self.table, slabs, reader: Box::new(reader), failed: Box::new(failed) })
     }
 
     /// Reads a few bytes here and there at once.

@@ -7,7 +7,8 @@ use kernels::Kernels;
 use model::ModelSpec;
 use model::gguf::Gguf;
 use store::{
-    Budget, CachePolicy, IoMode, Ledger, ResidencyPlan, SlabTable, StoreError, StoreOptions, WeightStore, plan,
+    Budget, CachePolicy, IoMode, Ledger, PlanOptions, ResidencyPlan, SlabTable, StoreError, StoreOptions, WeightStore,
+    plan,
 };
 use testkit::{TinyModel, temp_model};
 
@@ -74,9 +75,10 @@ pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBack
 fn plan_for(spec: &ModelSpec, pinned_share: f64, policy: CachePolicy) -> ResidencyPlan {
     let slabs = SlabTable::new(spec).expect("tiny");
     let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
-    let all = plan(&slabs, budget(1 << 40), policy).expect("it fits");
+    let options = PlanOptions { policy, depth: None };
+    let all = plan(&slabs, budget(1 << 40), options).expect("it fits");
     let limit = (all.weights_bytes as f64 * pinned_share) as u64;
-    plan(&slabs, budget(limit.max(all.minimum_budget_bytes)), policy).expect("the least that works")
+    plan(&slabs, budget(limit.max(all.minimum_budget_bytes)), options).expect("the least that works")
 }
 
 /// Feeds `tokens` to [`SEQ`] in segments of these lengths; the logits after each token.

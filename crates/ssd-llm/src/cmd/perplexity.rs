@@ -25,6 +25,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let model = ModelFile::open(&args.model)?;
     let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let mut loaded = model.load(&options)?;
+    output::warn_if_capped(&options, &loaded.plan);
     let tokens = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: false });
     // Where texts begin with a certain token, so does every window.
     let bos = loaded.tokenizer.bos().filter(|bos| tokens.first() == Some(bos));

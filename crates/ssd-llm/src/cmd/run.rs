@@ -19,7 +19,9 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
     let text = prompt_text(args)?;
     let file = ModelFile::open(&args.model)?;
-    let mut loaded = file.load(&args.engine.options())?;
+    let options = args.engine.options();
+    let mut loaded = file.load(&options)?;
+    output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };
     let request = GenerateRequest {
         prompt: prompt_tokens(args, &text, template.as_ref(), &loaded.tokenizer)?,

@@ -1,0 +1,139 @@
+//! Short measurements of the disk, reading as a pass reads.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use crate::io::{ReadRequest, Reader};
+use crate::plan::DEPTH;
+use crate::slot::{Arena, Slot};
+use crate::{SlabId, SlabTable, StoreError};
+
+/// Depths that are tried against the usual one. Drives of the fourth generation of PCIe and before, and Apple's, are at
+/// their ceiling with four requests of a few hundred KiB; later ones want more.
+const DEEPER: [usize; 2] = [8, 16];
+
+/// A depth has to be so much faster to be worth its slots' memory, which pins would have otherwise.
+const WORTH: f64 = 1.1;
+
+/// Depths take turns, so often and so much each time: a disk that changes its speed meanwhile changes it for all.
+const TURNS: usize = 5;
+const TURN_BYTES: u64 = 24 << 20;
+
+/// A disk that takes longer for one read is not measured any further.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Starts a reader of a depth that will fill these slots.
+type StartReader<'a> = dyn Fn(usize, &[Slot]) -> Box<dyn Reader> + 'a;
+
+/// What to measure with.
+pub(crate) struct Probe<'a> {
+    pub(crate) table: &'a SlabTable,
+    /// What may be read, in the order of the pass.
+    pub(crate) slabs: Vec<SlabId>,
+    pub(crate) reader: Box<StartReader<'a>>,
+    /// Words for a read that failed.
+    pub(crate) failed: Box<dyn Fn(SlabId, std::io::Error) -> StoreError + 'a>,
+}
+
+/// Slots of one reader and where in the sample it is.
+struct Turn {
+    reader: Box<dyn Reader>,
+    free: Vec<Slot>,
+}
+
+impl Probe<'_> {
+    /// Bytes a second with `depth` requests under way, over about `bytes` from all parts of the pass.
+    pub(crate) fn rate(&self, depth: usize, bytes: u64) -> Result<f64, StoreError> {
+        let all: u64 = self.slabs.iter().map(|id| self.table.get(*id).len as u64).sum();
+        let every = usize::try_from(all / bytes.max(1)).unwrap_or(usize::MAX).max(1);
+        let mut sample = self.slabs.iter().copied().step_by(every);
+        self.turn(depth)?.read(self, &mut sample, bytes)
+    }
+
+    /// The depth to use.
+    pub(crate) fn depth(&self) -> Result<usize, StoreError> {
+        let depths: Vec<usize> = [DEPTH].into_iter().chain(DEEPER).collect();
+        let mut turns = depths.iter().map(|depth| self.turn(*depth)).collect::<Result<Vec<_>, _>>()?;
+        let mut rates = vec![Vec::new(); depths.len()];
+        let at = Cell::new(0);
+        let mut sample = std::iter::from_fn(|| {
+            let id = self.slabs[at.get() % self.slabs.len()];
+            at.set(at.get() + 1);
+            Some(id)
+        });
+        for _ in 0..TURNS {
+            for (turn, rates) in turns.iter_mut().zip(&mut rates) {
+                rates.push(turn.read(self, &mut sample, TURN_BYTES)?);
+            }
+        }
+        let medians: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
+        Ok(depths[choose(&medians)])
+    }
+
+    fn turn(&self, depth: usize) -> Result<Turn, StoreError> {
+        let largest = self.slabs.iter().map(|id| self.table.get(*id).len).max().unwrap_or(0);
+        let free = Arena::cut((0..depth).map(|_| largest))?;
+        Ok(Turn { reader: (self.reader)(depth, &free), free })
+    }
+}
+
+impl Turn {
+    /// Reads about so many bytes of the sample and says how many a second.
+    fn read(&mut self, probe: &Probe, sample: &mut dyn Iterator<Item = SlabId>, bytes: u64) -> Result<f64, StoreError> {
+        let (start, mut asked, mut done_bytes, mut under_way) = (Instant::now(), 0, 0, 0);
+        loop {
+            while asked < bytes
+                && let Some(mut slot) = self.free.pop()
+            {
+                let Some(id) = sample.next() else {
+                    self.free.push(slot);
+                    asked = bytes;
+                    break;
+                };
+                let slab = probe.table.get(id);
+                let span = slot.fill_for(slab.offset, slab.len);
+                self.reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
+                asked += slab.len as u64;
+                under_way += 1;
+            }
+            if under_way == 0 {
+                return Ok(done_bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
+            }
+            let silent = || (probe.failed)(probe.slabs[0], std::io::Error::from(std::io::ErrorKind::TimedOut));
+            let done = self.reader.wait(PATIENCE).ok_or_else(silent)?;
+            under_way -= 1;
+            self.free.push(done.slot);
+            done.result.map_err(|source| (probe.failed)(done.slab, source))?;
+            done_bytes += probe.table.get(done.slab).len as u64;
+        }
+    }
+}
+
+/// The first rate that no later one beats by what makes it worth while.
+fn choose(rates: &[f64]) -> usize {
+    let worth = |than: usize| (than + 1..rates.len()).find(|i| rates[*i] > rates[than] * WORTH);
+    let mut chosen = 0;
+    while let Some(better) = worth(chosen) {
+        chosen = better;
+    }
+    chosen
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_requests_have_to_be_worth_their_memory() {
+        assert_eq!(choose(&[1.0, 1.05, 1.09]), 0);
+        assert_eq!(choose(&[1.0, 1.3, 1.35]), 1);
+        assert_eq!(choose(&[1.0, 1.05, 1.3]), 2);
+        assert_eq!(choose(&[1.0, 1.2, 1.5]), 2);
+        assert_eq!(choose(&[1.0, 0.5, 0.4]), 0);
+    }
+}
