@@ -1,6 +1,8 @@
 //! From a path to a model that is ready to answer.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use forward::{
     CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, auto_threads, weight_bytes_per_second,
@@ -77,6 +79,8 @@ pub struct LoadedModel {
     pub tokenizer: Tokenizer,
     /// What is in memory.
     pub plan: ResidencyPlan,
+    /// Bytes of weights read so far, to be looked at from another thread while a pass runs.
+    pub bytes_read: Arc<AtomicU64>,
     template: Option<String>,
     path: PathBuf,
     /// The program's own memory in the budget's ledger.
@@ -151,10 +155,12 @@ impl ModelFile {
         let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
+        let bytes_read = store.bytes_read();
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
         let limits = RunnerOptions { ctx, max_sequences: 1, largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
-        Ok(LoadedModel { model: Box::new(runner), tokenizer, plan, template, path: self.path, _program: program })
+        let model = Box::new(runner);
+        Ok(LoadedModel { model, tokenizer, plan, bytes_read, template, path: self.path, _program: program })
     }
 }
 

@@ -1,8 +1,18 @@
-//! The line on standard error that says how far things are, when that is a terminal.
+//! The line on standard error that says how far things are, when that is a terminal. It lives while a pass runs, too: a
+//! pass over a large model takes long, and reading is what it does.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::size;
+
+/// The rate of reading is told anew so often.
+const RATE_EVERY: Duration = Duration::from_secs(1);
+
+const TICK: Duration = Duration::from_millis(200);
 
 /// A line that is drawn at most ten times a second and vanishes when done.
 pub(crate) struct Progress {
@@ -12,10 +22,18 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A line that is not yet visible.
-    pub(crate) fn new() -> Progress {
+    /// A line that tells what `bytes_read` is at, too.
+    pub(crate) fn new(bytes_read: &Arc<AtomicU64>) -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect("the template is well-formed"));
+        let style = ProgressStyle::with_template("{spinner} {msg}{reading}").expect("the template is well-formed");
+        let reading = Reading { bytes_read: Arc::clone(bytes_read), since: Instant::now(), bytes: 0, rate: 0.0 };
+        let reading = Arc::new(Mutex::new(reading));
+        bar.set_style(style.with_key("reading", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // A line that cannot be written is not shown.
+            let _ = out.write_str(&reading.lock().unwrap_or_else(PoisonError::into_inner).tell());
+        }));
+        bar.set_message("first pass");
+        bar.enable_steady_tick(TICK);
         Progress { bar, start: None, tokens: 0 }
     }
 
@@ -42,5 +60,28 @@ impl Progress {
     /// Takes the line away.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// How much has been read, and how fast lately.
+struct Reading {
+    bytes_read: Arc<AtomicU64>,
+    since: Instant,
+    bytes: u64,
+    rate: f64,
+}
+
+impl Reading {
+    fn tell(&mut self) -> String {
+        let bytes = self.bytes_read.load(Ordering::Relaxed);
+        let elapsed = self.since.elapsed();
+        if elapsed >= RATE_EVERY {
+            self.rate = (bytes - self.bytes) as f64 / elapsed.as_secs_f64();
+            (self.since, self.bytes) = (Instant::now(), bytes);
+        }
+        match bytes {
+            0 => String::new(),
+            _ => format!(", read {} ({}/s)", size::show(bytes), size::show(self.rate as u64)),
+        }
     }
 }

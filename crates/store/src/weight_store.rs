@@ -9,6 +9,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernels::Kernels;
@@ -52,6 +54,8 @@ pub struct WeightStore {
     resident: RefCell<Resident>,
     watch: RefCell<Watch>,
     stats: Cell<ReadStats>,
+    /// Of the stats, what others may look at while a pass runs.
+    bytes_read: Arc<AtomicU64>,
 }
 
 /// What is in memory and on its way there.
@@ -135,6 +139,7 @@ impl WeightStore {
             resident: RefCell::new(resident),
             watch: RefCell::new(Watch::new()),
             stats: Cell::default(),
+            bytes_read: Arc::default(),
         };
         store.verify()?;
         Ok(store)
@@ -256,6 +261,11 @@ impl WeightStore {
         self.stats.get()
     }
 
+    /// Bytes read so far, to be looked at from another thread while a pass runs.
+    pub fn bytes_read(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes_read)
+    }
+
     /// Looks whether the files are still those whose headers were read. To be called after a pass, before its result is
     /// believed. That another file has taken a name is worth a warning; the one that was opened is still there.
     ///
@@ -337,6 +347,7 @@ impl WeightStore {
     fn count(&self, change: impl FnOnce(&mut ReadStats)) {
         let mut stats = self.stats.get();
         change(&mut stats);
+        self.bytes_read.store(stats.bytes_read, Ordering::Relaxed);
         self.stats.set(stats);
     }
 }

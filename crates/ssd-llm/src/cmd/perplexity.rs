@@ -31,7 +31,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let bos = loaded.tokenizer.bos().filter(|bos| tokens.first() == Some(bos));
     interrupt::listen()?;
 
-    let progress = Progress::new();
+    let progress = Progress::new(&loaded.bytes_read);
     let request = ScoreRequest { tokens: &tokens, window, bos, logprobs: args.logprobs };
     let result = score(loaded.model.as_mut(), request, &mut |done, total, so_far| {
         progress.say(format!("window {done}/{total}, perplexity {:.4}", so_far.perplexity()));

@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
 use engine::{Event, GenerateRequest, ModelFile, SamplingError, generate};
@@ -31,7 +33,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         logprobs: args.logprobs,
     };
     interrupt::listen()?;
-    let mut screen = Screen::new(args.json);
+    let mut screen = Screen::new(args.json, &loaded.bytes_read);
     let result = generate(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut |event| screen.show(event));
     screen.progress.clear();
     let generation = result?;
@@ -106,9 +108,9 @@ struct Screen {
 }
 
 impl Screen {
-    fn new(json: bool) -> Screen {
+    fn new(json: bool, bytes_read: &Arc<AtomicU64>) -> Screen {
         let shared = !json && std::io::stdout().is_terminal();
-        Screen { json, progress: Progress::new(), shared, ends_with_newline: false, error: None }
+        Screen { json, progress: Progress::new(bytes_read), shared, ends_with_newline: false, error: None }
     }
 
     fn show(&mut self, event: Event) -> ControlFlow<()> {

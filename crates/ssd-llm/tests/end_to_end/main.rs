@@ -18,5 +18,6 @@ mod run;
 mod run_json;
 mod run_text;
 mod sampling;
+mod streaming;
 mod support;
 mod tokenize;

@@ -1,0 +1,89 @@
+//! Streaming changes the speed and nothing else: every way to read and to keep gives the same answer bit for bit, a paced
+//! disk is used to its last byte, and the budget holds.
+
+use serde_json::Value;
+
+use crate::support::{Tiny, call, ids, json, number, real_model};
+
+const BUDGET: &str = "56M";
+const MIB: f64 = 1024.0 * 1024.0;
+
+fn answer(flags: &[&str]) -> Value {
+    let model = real_model();
+    let fixed = ["run", &model, "-p", "Name three rivers.", "-n", "4", "--temperature", "0", "--ctx", "256"];
+    json(&[&fixed[..], &["--logprobs", "3"], flags].concat())
+}
+
+#[test]
+fn every_way_to_read_and_to_keep_gives_the_same_bits() {
+    let resident = answer(&[]);
+    assert_eq!(number(&resident, "io.bytes_per_token"), 0.0);
+    let ways = [
+        &["--io", "direct"][..],
+        &["--io", "pread", "--threads", "1"],
+        &["--io", "buffered"],
+        &["--io", "mmap"],
+        &["--cache-policy", "lru"],
+        &["--cache-policy", "pin", "--max-read-rate", "2G"],
+    ];
+    for way in ways {
+        let streamed = answer(&[way, &["--memory-budget", BUDGET]].concat());
+        assert_eq!(ids(&streamed["tokens"]), ids(&resident["tokens"]), "{way:?}");
+        assert_eq!(streamed["logprobs"], resident["logprobs"], "{way:?}");
+        assert!(number(&streamed, "io.bytes_per_token") > 20e6, "{way:?} streams: {}", streamed["io"]);
+    }
+}
+
+#[test]
+fn pins_hit_in_every_pass_and_lru_in_none() {
+    let hit_rate = |policy| number(&answer(&["--memory-budget", BUDGET, "--cache-policy", policy]), "io.hit_rate");
+    assert!(hit_rate("pin") > 0.2);
+    assert_eq!(hit_rate("lru"), 0.0);
+}
+
+#[test]
+fn a_pass_takes_no_longer_than_a_paced_disk_needs() {
+    let run = answer(&["--memory-budget", BUDGET, "--max-read-rate", "60M"]);
+    let seconds = number(&run, "timings.decode_ms") / 1e3 / number(&run, "io.decode_passes");
+    let needed = number(&run, "io.bytes_per_token") / (60.0 * MIB);
+    // No faster, and reading goes on while the processor works: their sum would be well above.
+    assert!((needed * 0.9..needed * 1.25).contains(&seconds), "{seconds} s a pass, {needed} s for the disk alone");
+}
+
+#[test]
+fn a_long_prompt_borrows_memory_and_gives_it_back() {
+    let model = real_model();
+    let prompt = "A river is a stream of water. ".repeat(60);
+    let run = |budget: &str| {
+        let fixed = ["run", &model, "--raw", "-p", &prompt, "-n", "4", "--temperature", "0", "--ctx", "512"];
+        json(&[&fixed[..], &["--memory-budget", budget]].concat())
+    };
+    let (resident, streamed) = (run("1G"), run("60M"));
+    assert!(number(&streamed, "prompt_tokens") > 400.0);
+    assert_eq!(ids(&streamed["tokens"]), ids(&resident["tokens"]));
+    let plan = json(&["plan", &model, "--ctx", "512", "--memory-budget", "60M"]);
+    assert!(number(&plan, "lent_bytes") > 4e6, "{plan}");
+    // After the prompt all that is planned is pinned, and at no time was there more than the budget.
+    assert_eq!(number(&streamed, "memory.pinned_bytes"), number(&plan, "pinned_bytes"));
+    assert!(number(&streamed, "memory.peak_bytes") <= 60.0 * MIB, "{}", streamed["memory"]);
+    // One pass for the whole prompt: every byte of the weights once, and little more for what is read ahead.
+    let weights = number(&plan, "weights_bytes");
+    assert!(number(&streamed, "io.prefill_bytes_read") <= 1.05 * weights, "{}", streamed["io"]);
+}
+
+#[test]
+fn more_than_the_system_has_is_warned_about_and_not_taken() {
+    let tiny = Tiny::plain();
+    let run = call(&["run", tiny.path(), "--raw", "-p", "hello", "-n", "2", "--memory-budget", "500T", "--json"]);
+    assert!(run.stderr.contains("warning") && run.stderr.contains("500.0 TiB"), "{run:?}");
+    assert!(number(&run.json(), "memory.budget_bytes") < 400e12);
+}
+
+#[test]
+fn wrong_words_for_reading_and_keeping_are_refused() {
+    let tiny = Tiny::plain();
+    for flags in [["--io", "fast"], ["--cache-policy", "mru"], ["--max-read-rate", "0"], ["--max-read-rate", "x"]] {
+        let error = call(&[&["run", tiny.path(), "-p", "hello"][..], &flags].concat()).refused(2);
+        assert!(error.contains(flags[0]), "{error}");
+    }
+}
