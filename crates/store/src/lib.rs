@@ -25,7 +25,7 @@ pub use buffer::Buffer;
 pub use error::StoreError;
 pub use io::IoMode;
 pub use ledger::{Ledger, Reservation};
-pub use memory::{available_memory, memory_limit, peak_memory};
+pub use memory::{available_memory, peak_memory};
 pub use plan::{Budget, CachePolicy, PlanError, PlanOptions, Residency, ResidencyPlan, plan};
 pub use slab::{SlabId, SlabSpec, SlabTable};
 pub use stats::ReadStats;

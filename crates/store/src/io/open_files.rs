@@ -64,7 +64,8 @@ impl OpenFiles {
             IoMode::Pread => Ok(OpenFiles::read(direct(paths)?, Way::Threads)),
             IoMode::Uring => {
                 let files = direct(paths)?;
-                uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), Err)
+                let refused = |e: Error| Err(Error::new(e.kind(), format!("io_uring is refused: {e}; use --io pread")));
+                uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), refused)
             }
             IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),
             IoMode::Auto if fits == Fits::Yes => OpenFiles::mapped(paths, fits).or_else(|_| OpenFiles::streamed(paths)),
@@ -77,7 +78,7 @@ impl OpenFiles {
             Ok(files) => Ok(OpenFiles::read(files, best_direct())),
             Err(refused) => {
                 let files = buffered(paths, Fits::No)?;
-                tracing::warn!("reading through the page cache, since direct reads are refused: {refused}");
+                tracing::warn!("reading through the page cache: {refused}");
                 Ok(OpenFiles::read(files, Way::Threads))
             }
         }
@@ -158,7 +159,13 @@ impl OpenFiles {
 }
 
 fn direct(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
-    paths.iter().map(|p| ModelFile::open_direct(p)).collect()
+    let open = |path: &PathBuf| match ModelFile::open_direct(path) {
+        Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            Err(Error::new(e.kind(), format!("direct reads are refused: {e}")))
+        }
+        opened => opened,
+    };
+    paths.iter().map(open).collect()
 }
 
 fn buffered(paths: &[PathBuf], fits: Fits) -> Result<Arc<[ModelFile]>> {
