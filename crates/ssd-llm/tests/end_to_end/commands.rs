@@ -30,6 +30,9 @@ fn help_names_every_command_and_every_flag_of_run() {
         "--ctx",
         "--threads",
         "--tensor-parallel",
+        "--io",
+        "--max-read-rate",
+        "--cache-policy",
         "--kv-type",
         "--kernels",
     ] {

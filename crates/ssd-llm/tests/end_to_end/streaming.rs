@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use crate::support::{Tiny, call, ids, json, number, real_model};
+use testkit::TinyModel;
+
+use crate::support::{Tiny, call, ids, json, number, real_model, text_of};
 
 const BUDGET: &str = "56M";
 const MIB: f64 = 1024.0 * 1024.0;
@@ -85,5 +87,27 @@ fn wrong_words_for_reading_and_keeping_are_refused() {
     for flags in [["--io", "fast"], ["--cache-policy", "mru"], ["--max-read-rate", "0"], ["--max-read-rate", "x"]] {
         let error = call(&[&["run", tiny.path(), "-p", "hello"][..], &flags].concat()).refused(2);
         assert!(error.contains(flags[0]), "{error}");
+    }
+}
+
+#[test]
+fn a_model_in_several_files_answers_as_one_in_a_single_file() {
+    let model = TinyModel::llama().build();
+    let whole = Tiny::of_bytes(&model.gguf_bytes());
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let parts = testkit::write_parts(folder.path(), "tiny", &model.gguf().split_at(&[0, 5]));
+    assert_eq!(parts.len(), 3);
+    let run = |path: &str, flags: &[&str]| {
+        let fixed = ["run", path, "--raw", "-p", "hello", "-n", "6", "--temperature", "0", "--logprobs", "4"];
+        let answer = json(&[&fixed[..], flags].concat());
+        (ids(&answer["tokens"]), answer["logprobs"].clone())
+    };
+    let expected = run(whole.path(), &[]);
+    let minimum = number(&json(&["plan", whole.path()]), "minimum_budget_bytes").to_string();
+    for part in &parts {
+        let part = text_of(part);
+        for flags in [&[][..], &["--memory-budget", &minimum], &["--io", "pread"], &["--io", "mmap"]] {
+            assert!(run(part, flags) == expected, "{part} {flags:?}");
+        }
     }
 }
