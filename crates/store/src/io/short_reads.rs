@@ -91,7 +91,7 @@ mod tests {
         let mut file = Moody { seed, bytes: Vec::new(), step, bad: 0..0, calls: 0 };
         file.random(7);
         let len = file.random(9000);
-        file.bytes = (0..len).map(|i| (i * 31 >> 3) as u8).collect();
+        file.bytes = (0..len).map(|i| ((i * 31) >> 3) as u8).collect();
         let offset = file.random(9000) / step * step;
         let needed = 1 + file.random(3000);
         if file.random(4) == 0 {
