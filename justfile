@@ -44,3 +44,7 @@ compare *ARGUMENTS:
 # Models bigger than memory, as root on Linux: just streaming limit models/SmolLM2-135M-Instruct.Q4_1.gguf
 streaming *ARGUMENTS:
     python3 scripts/peers/streaming.py "$@"
+
+# A real model on a disk that fails, as root on Linux.
+eio *ARGUMENTS:
+    scripts/eio.sh "$@"

@@ -142,7 +142,9 @@ impl<B: Backend> Runner<B> {
     }
 
     fn resize(&mut self, size: BatchSize, lent_bytes: u64) -> Result<(), ForwardError> {
-        self.scratch = Scratch::new(&self.backend, &self.spec, BatchSize { rows: 0, logit_rows: 0 })?;
+        // What they are until all has gone well.
+        self.size = BatchSize { rows: 0, logit_rows: 0 };
+        self.scratch = Scratch::new(&self.backend, &self.spec, self.size)?;
         self.backend.prepare(&self.spec, 0)?;
         self.store.lend(lent_bytes)?;
         self.backend.prepare(&self.spec, size.rows)?;

@@ -9,8 +9,9 @@
 
 mod common;
 
-use common::{PROMPT, Setup, open, run, tiers};
+use common::{PROMPT, Setup, open, run};
 use forward::KvType;
+use kernels::Kernels;
 use testkit::compare::{kl_divergence, relative_to_spread};
 use testkit::{TensorType, TinyModel, TinySpec, reference};
 
@@ -58,7 +59,7 @@ fn f32_models_equal_the_reference() {
     for line in MODELS {
         let model = TinySpec::from_line(line).build();
         let expected = reference::logits(&model, &PROMPT);
-        for kernels in tiers() {
+        for &kernels in Kernels::available() {
             for (cut, lens) in CUTS {
                 let mut runner = open(&model, Setup { kernels, ..Setup::default() });
                 let found = run(&mut runner, &PROMPT, lens);
@@ -74,7 +75,7 @@ fn keys_and_values_in_f16_cost_their_rounding() {
     for line in ["llama", "qwen2"] {
         let model = TinySpec::from_line(line).build();
         let expected = reference::logits(&model, &PROMPT);
-        for kernels in tiers() {
+        for &kernels in Kernels::available() {
             let mut runner = open(&model, Setup { kernels, kv_type: KvType::F16, ..Setup::default() });
             let found = run(&mut runner, &PROMPT, &[1; 20]);
             // A relative 2^-12 on each key and value; 1.8e-3 was measured.
@@ -102,7 +103,7 @@ fn every_tensor_type_equals_the_reference() {
             };
             let model = spec.build();
             let expected = reference::logits(&model, &PROMPT);
-            for kernels in tiers() {
+            for &kernels in Kernels::available() {
                 for (cut, lens) in CUTS {
                     let mut runner = open(&model, Setup { kernels, ..Setup::default() });
                     let found = run(&mut runner, &PROMPT, lens);
@@ -120,7 +121,7 @@ fn matrices_of_different_types_meet_in_one_model() {
                 type.token_embd=Q8_0 type.attn_k=F16";
     let model = TinySpec::from_line(line).build();
     let expected = reference::logits(&model, &PROMPT);
-    for kernels in tiers() {
+    for &kernels in Kernels::available() {
         let mut runner = open(&model, Setup { kernels, ..Setup::default() });
         let found = run(&mut runner, &PROMPT, &[7, 13]);
         check(&format!("mixed, {}", kernels.name()), &found, &expected, 0.3, 3e-3);
@@ -137,7 +138,7 @@ fn long_prompts_take_whatever_path_is_fast_for_many_rows() {
     ] {
         let model = TinySpec::from_line(line).build();
         let expected = reference::logits(&model, &prompt);
-        for kernels in tiers() {
+        for &kernels in Kernels::available() {
             let mut runner = open(&model, Setup { kernels, ..Setup::default() });
             let found = run(&mut runner, &prompt, &[67, 33]);
             check(&format!("{line}, long, {}", kernels.name()), &found, &expected, tolerance, divergence);

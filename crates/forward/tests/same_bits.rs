@@ -8,8 +8,9 @@
 
 mod common;
 
-use common::{PROMPT, SEQ, Setup, open, rows, run, tiers};
+use common::{PROMPT, SEQ, Setup, open, rows, run};
 use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId};
+use kernels::Kernels;
 use store::{CachePolicy, IoMode};
 use testkit::{TinyModel, TinySpec};
 
@@ -27,7 +28,7 @@ const NEIGHBOUR: SeqId = SeqId(2);
 fn for_all(story: impl Fn(&str, &TinyModel, Setup)) {
     for (line, kv_type) in MODELS {
         let model = TinySpec::from_line(line).build();
-        for kernels in tiers() {
+        for &kernels in Kernels::available() {
             let case = format!("{line}, {}, {kv_type:?}", kernels.name());
             story(&case, &model, Setup { kernels, kv_type, ..Setup::default() });
         }

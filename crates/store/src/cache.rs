@@ -17,6 +17,8 @@ pub(crate) struct Cache {
     policy: CachePolicy,
     /// By slab: its bytes are here and nobody uses them at the moment.
     ready: Vec<Option<Slot>>,
+    /// By slab: somebody uses its bytes.
+    in_use: Vec<bool>,
     /// By slab: it has not been used since it was read.
     fresh: Vec<bool>,
     /// By slab: whether it has a slot of its own.
@@ -63,6 +65,7 @@ impl Cache {
         let mut cache = Cache {
             policy: plan.policy,
             ready: (0..n).map(|_| None).collect(),
+            in_use: vec![false; n],
             fresh: vec![false; n],
             homes: (0..n).map(|_| Home::None).collect(),
             pins: Vec::with_capacity(homes.len()),
@@ -100,6 +103,11 @@ impl Cache {
         self.has(id) && !self.fresh[id.index()]
     }
 
+    /// Whether a slab has been taken and not been put back.
+    pub(crate) fn is_in_use(&self, id: SlabId) -> bool {
+        self.in_use[id.index()]
+    }
+
     /// The slab's bytes, where they are and nobody uses them.
     pub(crate) fn look(&self, id: SlabId) -> Option<&Slot> {
         self.ready[id.index()].as_ref()
@@ -110,6 +118,7 @@ impl Cache {
         let slot = self.ready[id.index()].take()?;
         self.used.retain(|used| *used != id);
         self.fresh[id.index()] = false;
+        self.in_use[id.index()] = true;
         Some(slot)
     }
 
@@ -144,7 +153,7 @@ impl Cache {
 
     /// Nothing of use has come into the slot.
     pub(crate) fn came_to_nothing(&mut self, id: SlabId, slot: Slot) {
-        if self.is_home(id) { self.homes[id.index()] = Home::Empty(slot) } else { self.recycle(slot) }
+        if self.is_home(id) { self.empty_home(id, slot) } else { self.recycle(slot) }
     }
 
     /// Whether the slab's slot, wherever it is, is its own.
@@ -154,6 +163,7 @@ impl Cache {
 
     /// Takes a slab's slot back after use.
     pub(crate) fn put_back(&mut self, table: &SlabTable, id: SlabId, slot: Slot) {
+        self.in_use[id.index()] = false;
         if self.is_home(id) {
             self.ready[id.index()] = Some(slot);
             self.leave_if_not_allowed(table, id);
@@ -252,6 +262,10 @@ impl Cache {
             }
             self.leave_if_not_allowed(table, id);
         }
+        if self.n_slots > self.allowed_slots() || self.is_standing_by() {
+            // What has been read ahead has to go as well.
+            self.turn();
+        }
         while self.n_slots > self.allowed_slots() {
             let Some(slot) = self.free.pop().or_else(|| self.evict()) else { break };
             self.retire(slot);
@@ -261,6 +275,12 @@ impl Cache {
             self.n_slots += 1;
             self.free.push(slot);
         }
+        if self.is_standing_by() {
+            while let Some(slot) = self.evict() {
+                self.free.push(slot);
+            }
+            self.free.iter_mut().for_each(Slot::release);
+        }
     }
 
     /// Gives a home's memory back if its slab is there and pins are no longer allowed so much.
@@ -268,12 +288,17 @@ impl Cache {
         if self.is_allowed(id) || !self.is_home(id) {
             return;
         }
-        if let Some(mut slot) = self.ready[id.index()].take() {
-            slot.release();
+        if let Some(slot) = self.ready[id.index()].take() {
             self.pinned_bytes -= table.get(id).len as u64;
             self.loaded_bytes -= slot_bytes(table.get(id).len) as u64;
-            self.homes[id.index()] = Home::Empty(slot);
+            self.empty_home(id, slot);
         }
+    }
+
+    /// A home takes memory only while its slab is in it.
+    fn empty_home(&mut self, id: SlabId, mut slot: Slot) {
+        slot.release();
+        self.homes[id.index()] = Home::Empty(slot);
     }
 
     /// Empties the slot of the slab that was used longest ago.
@@ -298,6 +323,22 @@ impl Cache {
         slot.release();
         self.n_slots -= 1;
         self.retired.push(slot);
+    }
+}
+
+#[cfg(test)]
+impl Cache {
+    /// Slots that are neither in use nor on their way.
+    pub(crate) fn n_slots_inside(&self) -> usize {
+        let homes = self.homes.iter().filter(|home| matches!(home, Home::Empty(_))).count();
+        homes + self.ready.iter().flatten().count() + self.free.len() + self.retired.len()
+    }
+
+    /// Memory of slots that have been filled and not been given back since.
+    pub(crate) fn filled_bytes(&self) -> u64 {
+        let homes = self.homes.iter().filter_map(|home| if let Home::Empty(slot) = home { Some(slot) } else { None });
+        let all = homes.chain(self.ready.iter().flatten()).chain(&self.free).chain(&self.retired);
+        all.map(|slot| slot.slab().len()).filter(|len| *len > 0).map(|len| slot_bytes(len) as u64).sum()
     }
 }
 

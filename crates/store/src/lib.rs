@@ -9,6 +9,8 @@
 mod buffer;
 mod cache;
 mod error;
+#[cfg(test)]
+mod fake_disk;
 mod io;
 mod ledger;
 mod memory;

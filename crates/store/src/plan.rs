@@ -21,6 +21,7 @@ const DEEP_PART: u64 = 32;
 pub(crate) const MIN_SLOTS: usize = 2;
 
 /// Slots that stand by, without memory, where all weights are kept: pins that have to go later are streamed through them.
+/// There are fewer where all pins together have not the memory of so many.
 const STANDBY_SLOTS: usize = 4;
 
 /// What there is to spend, and what is spent before the first weight is kept.
@@ -85,6 +86,8 @@ pub struct ResidencyPlan {
     /// The pinned slabs; the last are given up first.
     pub(crate) pins: Vec<SlabId>,
     pub(crate) policy: CachePolicy,
+    /// The slots of all pins, in bytes.
+    homes_bytes: u64,
     /// What is left of the budget, in bytes: rounding, or more than all weights take.
     pub(crate) spare_bytes: u64,
     /// Slots for slabs that are not pinned; none if there are no such.
@@ -147,7 +150,7 @@ pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<R
     };
     let weights_bytes = slabs.all().iter().map(|s| s.len as u64).sum();
     let pinned_bytes = pins.iter().map(|id| slabs.get(*id).len as u64).sum();
-    let pins_cost: u64 = pins.iter().map(|id| costs[id.index()]).sum();
+    let homes_bytes = pins.iter().map(|id| costs[id.index()]).sum();
     let mut residency = vec![Residency::Streamed; costs.len()];
     pins.iter().for_each(|id| residency[id.index()] = Residency::Pinned);
     Ok(ResidencyPlan {
@@ -160,7 +163,8 @@ pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<R
         residency,
         pins,
         policy,
-        spare_bytes: left - pins_cost - n_slots as u64 * slot,
+        homes_bytes,
+        spare_bytes: left - homes_bytes - n_slots as u64 * slot,
         n_slots,
         slot_len,
         depth: if n_slots == 0 { DEPTH } else { depth.unwrap_or(DEPTH).min(n_slots - 1) },
@@ -178,9 +182,27 @@ impl ResidencyPlan {
         !self.fits() && self.policy == CachePolicy::Pin
     }
 
+    /// Memory that slabs may take at most.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.slots_bytes + self.homes_bytes
+    }
+
+    /// Memory that slabs take at least, however much is lent or given up.
+    #[cfg(test)]
+    pub(crate) fn least_memory_bytes(&self) -> u64 {
+        let n_slots =
+            if self.policy == CachePolicy::Lru && !self.fits() { MIN_SLOTS } else { self.n_slots_or_standby() };
+        (n_slots * slot_bytes(self.slot_len)) as u64
+    }
+
     /// Slots for slabs that are not pinned, or that cannot stay so.
     pub(crate) fn n_slots_or_standby(&self) -> usize {
-        if self.fits() { STANDBY_SLOTS } else { self.n_slots }
+        if !self.fits() {
+            return self.n_slots;
+        }
+        let slot = slot_bytes(self.slot_len) as u64;
+        usize::try_from(self.homes_bytes / slot).unwrap_or(usize::MAX).min(STANDBY_SLOTS)
     }
 }
 

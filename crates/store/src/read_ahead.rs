@@ -132,6 +132,8 @@ impl ReadAhead {
                 *wanted = Wanted::Yes;
             } else if cache.has(id) {
                 cache.touch(id);
+            } else if cache.is_in_use(id) {
+                // It is there, and a second copy would have no place of its own.
             } else if self.under_way.len() == self.depth {
                 break;
             } else {
@@ -180,103 +182,78 @@ impl ReadAhead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Budget, CachePolicy, PlanOptions, plan};
+    use crate::fake_disk::{FakeDisk, Faults};
+    use crate::plan::{Budget, CachePolicy, PlanOptions, ResidencyPlan, plan};
     use crate::slot::{Arena, slot_bytes};
-    use std::io::{Error, ErrorKind};
-
-    /// What is wrong with a disk.
-    #[derive(Clone, Copy, Default)]
-    struct Faults {
-        /// Fails reads of this slab while the count lasts.
-        broken: Option<(usize, usize)>,
-        /// Answers so many requests and then no more.
-        dies_after: Option<usize>,
-    }
-
-    /// A disk in memory that finishes requests in an order of its own.
-    struct FakeDisk {
-        seed: u64,
-        under_way: Vec<ReadRequest>,
-        faults: Faults,
-    }
-
-    impl FakeDisk {
-        fn random(&mut self) -> usize {
-            self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.seed >> 33) as usize
-        }
-    }
-
-    impl Reader for FakeDisk {
-        fn submit(&mut self, request: ReadRequest) {
-            assert!(self.under_way.iter().all(|r| r.slab != request.slab), "asked for twice at once");
-            self.under_way.push(request);
-        }
-
-        fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
-            if self.under_way.is_empty() || (timeout.is_zero() && !self.random().is_multiple_of(3)) {
-                return None;
-            }
-            match &mut self.faults.dies_after {
-                Some(0) => return None,
-                Some(left) => *left -= 1,
-                None => {}
-            }
-            let at = self.random() % self.under_way.len();
-            let ReadRequest { slab, span, mut slot, .. } = self.under_way.swap_remove(at);
-            let target = slot.target(span).expect("a slot with memory");
-            target.iter_mut().zip(span.offset..).for_each(|(byte, offset)| *byte = byte_at(offset));
-            let result = match &mut self.faults.broken {
-                Some((broken, left)) if *broken == slab.index() && *left > 0 => {
-                    *left -= 1;
-                    Err(Error::from(ErrorKind::Other))
-                }
-                _ => Ok(()),
-            };
-            Some(ReadDone { slab, slot, result, time: Instant::now()..Instant::now() })
-        }
-    }
-
-    fn byte_at(offset: u64) -> u8 {
-        ((offset * 31) >> 3) as u8
-    }
+    use std::io::ErrorKind;
 
     struct Setup {
         table: SlabTable,
+        plan: ResidencyPlan,
         cache: Cache,
         read_ahead: ReadAhead,
+        disk: FakeDisk,
+    }
+
+    /// Slabs of these lengths in memory for about `room` of the largest.
+    fn setup_of(lens: &[usize], seed: u64, room: usize, policy: CachePolicy, faults: Faults) -> Setup {
+        let table = SlabTable::of_lens(lens);
+        let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
+        let least = plan(&table, budget(1 << 40), PlanOptions { policy, depth: None }).unwrap().minimum_budget_bytes;
+        let limit_bytes = (room * slot_bytes(lens.iter().copied().max().unwrap())) as u64;
+        let plan = plan(&table, budget(limit_bytes.max(least)), PlanOptions { policy, depth: None }).unwrap();
+        let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
+        let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
+        let cache = Cache::new(&table, &plan, homes, slots);
+        let disk = FakeDisk::new(seed, faults);
+        let read_ahead = ReadAhead::new(Box::new(disk.clone()), plan.depth);
+        Setup { table, plan, cache, read_ahead, disk }
     }
 
     /// Forty slabs of odd lengths in memory for about `room` of them.
     fn setup(seed: u64, room: usize, policy: CachePolicy, faults: Faults) -> Setup {
         let lens: Vec<usize> = (0..40).map(|i| 3000 + 517 * (i % 7)).collect();
-        let table = SlabTable::of_lens(&lens);
-        let limit_bytes = (room * slot_bytes(3000 + 517 * 6)) as u64;
-        let budget = Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
-        let plan = plan(&table, budget, PlanOptions { policy, depth: None }).unwrap();
-        let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
-        let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
-        let cache = Cache::new(&table, &plan, homes, slots);
-        let disk = FakeDisk { seed, under_way: Vec::new(), faults };
-        Setup { table, cache, read_ahead: ReadAhead::new(Box::new(disk), plan.depth) }
+        setup_of(&lens, seed, room, policy, faults)
     }
 
     impl Setup {
-        /// Takes a slab as a pass does, checks its bytes and puts it back.
-        fn visit(&mut self, id: SlabId) -> std::io::Result<()> {
-            let Setup { table, cache, read_ahead } = self;
-            let slot = read_ahead.take(table, cache, id)?;
-            let slab = table.get(id);
-            let expected: Vec<u8> = (0..slab.len as u64).map(|i| byte_at(slab.offset + i)).collect();
+        /// Takes a slab as a pass does and checks its bytes.
+        fn take(&mut self, id: SlabId) -> std::io::Result<Slot> {
+            let slot = self.read_ahead.take(&self.table, &mut self.cache, id)?;
+            let slab = self.table.get(id);
+            let expected: Vec<u8> = (0..slab.len as u64).map(|i| FakeDisk::byte_at(slab.offset + i)).collect();
             assert!(slot.slab() == expected, "{id:?} has other bytes");
-            cache.put_back(table, id, slot);
-            read_ahead.fill(table, cache);
+            Ok(slot)
+        }
+
+        /// Uses a slab as a pass does and puts it back.
+        fn visit(&mut self, id: SlabId) -> std::io::Result<()> {
+            let slot = self.take(id)?;
+            self.cache.put_back(&self.table, id, slot);
+            self.read_ahead.fill(&self.table, &mut self.cache);
             Ok(())
         }
 
         /// The first slab of a pass that fails.
         fn pass(&mut self) -> Option<SlabId> {
             self.table.ids().find(|id| self.visit(*id).is_err())
+        }
+
+        fn settle(&mut self) {
+            self.read_ahead.settle(&self.table, &mut self.cache);
+        }
+
+        /// What holds at any time, while `in_use` slots are out.
+        fn check(&self, in_use: usize) {
+            let n_slots = self.plan.pins.len() + self.plan.n_slots_or_standby();
+            let n_under_way = self.disk.n_under_way();
+            assert_eq!(self.cache.n_slots_inside() + n_under_way + in_use, n_slots, "slots are lost or found");
+            assert_eq!(self.read_ahead.under_way.len(), n_under_way);
+            let most = self.plan.memory_bytes();
+            let memory = self.cache.memory_bytes();
+            assert!(memory <= most, "{memory} bytes are more than the plan's {most}");
+            let kept = self.cache.kept_bytes(&self.table);
+            assert!(kept <= self.plan.weights_bytes, "{kept} bytes are more than there are weights");
         }
     }
 
@@ -325,8 +302,11 @@ mod tests {
     fn a_failed_read_is_an_error_once_and_the_next_try_finds_the_slab() {
         for policy in POLICIES {
             for (seed, broken) in (0..40).flat_map(|seed| [0, 1, 2, 17, 18, 39].map(|broken| (seed, broken))) {
-                let faults = Faults { broken: Some((broken, 2)), ..Faults::default() };
-                let mut setup = setup(seed, 12, policy, faults);
+                let mut setup = setup(seed, 12, policy, Faults::default());
+                let slab = setup.table.get(SlabId::at(broken));
+                // Not near its end, where the next slab's first block begins.
+                let bad = slab.offset;
+                setup.disk.set_faults(Faults { bad: Some((bad..bad + 1, 2)), ..Faults::default() });
                 // A pass ends at its first error, and the next begins at the beginning.
                 let failed: Vec<SlabId> = (0..4).filter_map(|_| setup.pass()).collect();
                 assert!(failed.len() <= 2 && failed.iter().all(|id| id.index() == broken), "{failed:?}");
@@ -343,7 +323,7 @@ mod tests {
                 for step in 0..120 {
                     let id = SlabId::at(step % 40);
                     setup.visit(id).unwrap();
-                    let Setup { table, cache, read_ahead } = &mut setup;
+                    let Setup { table, cache, read_ahead, .. } = &mut setup;
                     match step % 29 {
                         3 => cache.lend(table, 60_000),
                         11 => cache.lend(table, 0),
@@ -361,8 +341,118 @@ mod tests {
         let faults = Faults { dies_after: Some(25), ..Faults::default() };
         let mut setup = setup(3, 6, CachePolicy::Pin, faults);
         let failed = setup.pass().expect("the disk dies in the first pass");
+        let before = setup.disk.now();
         let error = setup.visit(failed).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("has not answered"), "{error}");
+        assert_eq!(setup.disk.now() - before, PATIENCE, "it is waited for once");
+        setup.settle();
+        assert!(setup.disk.now() - before <= 2 * PATIENCE);
+        setup.check(0);
+    }
+
+    #[test]
+    fn a_disk_that_grows_slower_and_dies_is_an_error_and_one_that_comes_back_is_none() {
+        for policy in POLICIES {
+            for (seed, room) in (0..40).flat_map(|seed| [2, 6, 20].map(|room| (seed, room))) {
+                let mut setup = setup(seed, room, policy, Faults { fades: true, ..Faults::default() });
+                let failed = (0..3).find_map(|_| setup.pass());
+                assert!(failed.is_some() || room == 20, "{policy:?}, seed {seed}, room for {room}");
+                setup.check(0);
+                setup.disk.set_faults(Faults::default());
+                // Late answers to what nobody waits for any more come first, and may take as long as they like.
+                let last = (0..500).find(|_| setup.pass().is_none());
+                assert!(last.is_some(), "{policy:?}, seed {seed}, room for {room}");
+                setup.check(0);
+            }
+        }
+    }
+
+    /// A source of choices for one story.
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, below: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % below
+        }
+    }
+
+    /// Passes, turns, loans, pressure and faults in any order, on any model in any memory.
+    fn live_through(seed: u64) {
+        let mut dice = Dice(seed);
+        dice.roll(2);
+        let n = [1, 2, 3, 4, 5, 9, 40][dice.roll(7)];
+        let longest = [1, 100, 5000, 20_000][dice.roll(4)];
+        let lens: Vec<usize> = (0..n).map(|_| 1 + dice.roll(longest)).collect();
+        let mut setup = setup_of(&lens, seed, dice.roll(n + 8), POLICIES[dice.roll(2)], Faults::default());
+        let (mut next, mut given_up) = (0, 0);
+        for _ in 0..150 {
+            match dice.roll(20) {
+                0 => next = dice.roll(n),
+                1 | 2 => {
+                    let lent = [0, 0, dice.roll(3 * longest), dice.roll(n * longest + 1)][dice.roll(4)] as u64;
+                    setup.settle();
+                    setup.cache.lend(&setup.table, lent);
+                    if setup.disk.n_under_way() == 0 {
+                        setup.check_loan(lent + given_up);
+                    }
+                }
+                3 => {
+                    let bytes = dice.roll(longest) as u64;
+                    setup.cache.give_up(&setup.table, bytes);
+                    given_up += bytes;
+                }
+                4 => setup.settle(),
+                5 => {
+                    let some = |dice: &mut Dice| Some(2 + dice.roll(9)).filter(|n| *n < 7);
+                    let (one_in_fails, one_in_hangs) = (some(&mut dice), some(&mut dice));
+                    setup.disk.set_faults(Faults { one_in_fails, one_in_hangs, ..Faults::default() });
+                }
+                6 => setup.disk.set_faults(Faults::default()),
+                _ => {
+                    setup.read_ahead.look(&setup.table, &mut setup.cache);
+                    let id = SlabId::at(next);
+                    if let Ok(slot) = setup.take(id) {
+                        setup.check(1);
+                        setup.cache.put_back(&setup.table, id, slot);
+                        setup.read_ahead.fill(&setup.table, &mut setup.cache);
+                        next = (next + 1) % n;
+                    } else {
+                        next = 0;
+                    }
+                }
+            }
+            setup.check(0);
+        }
+        setup.disk.set_faults(Faults::default());
+        setup.cache.lend(&setup.table, 0);
+        // What hangs is late, but not for ever.
+        (0..10).for_each(|_| setup.settle());
+        assert_eq!([setup.pass(), setup.pass()], [None, None]);
+        setup.settle();
+        setup.cache.lend(&setup.table, 0);
+        setup.check_loan(given_up);
+    }
+
+    impl Setup {
+        /// What holds while nothing is in use or under way.
+        fn check_loan(&self, gone: u64) {
+            let most = self.plan.memory_bytes() + self.plan.spare_bytes;
+            let allowed = most.saturating_sub(gone).max(self.plan.least_memory_bytes());
+            let memory = self.cache.memory_bytes();
+            assert!(memory <= allowed, "{memory} bytes of {most} where {gone} are lent or given up");
+            let filled = self.cache.filled_bytes();
+            assert!(filled <= memory, "{filled} bytes are filled where {memory} are allowed");
+        }
+    }
+
+    #[test]
+    fn slots_and_bytes_are_right_whatever_happens_in_whatever_order() {
+        for seed in 0..1500 {
+            if let Err(panic) = std::panic::catch_unwind(|| live_through(seed)) {
+                panic!("seed {seed}: {:?}", panic.downcast_ref::<String>());
+            }
+        }
     }
 }

@@ -15,6 +15,9 @@ use testkit::{TinyModel, temp_model};
 /// A prompt longer than any batch whose bits are promised, with a token that comes three times in a row.
 pub(crate) const PROMPT: [u32; 20] = [5, 17, 256, 80, 81, 82, 3, 294, 120, 44, 9, 200, 201, 7, 7, 7, 250, 33, 91, 64];
 
+/// A budget for all but weights, whose plan has its own: more than a tiny model needs.
+pub(crate) const LIMIT_BYTES: u64 = 1 << 32;
+
 /// The sequence of the stories that need only one.
 pub(crate) const SEQ: SeqId = SeqId(1);
 
@@ -43,11 +46,6 @@ impl Default for Setup {
     }
 }
 
-/// The kernel tiers that this machine can run.
-pub(crate) fn tiers() -> impl Iterator<Item = &'static Kernels> {
-    Kernels::available().iter().copied()
-}
-
 /// Writes the model to a file and opens it as the program does.
 pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
     try_open(model, setup).expect("the file is there, and can be read in this way")
@@ -55,14 +53,18 @@ pub(crate) fn open(model: &TinyModel, setup: Setup) -> Runner<CpuBackend> {
 
 /// The same, where the way of reading may be refused.
 pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBackend>, StoreError> {
-    let (ctx, max_sequences) = (128, 3);
     let path = temp_model(&model.gguf_bytes());
     let header = Gguf::open(&path).expect("testkit writes GGUF");
-    let spec = ModelSpec::from_gguf(&header).expect("the model is complete");
+    open_read(&header, setup, &Ledger::new(LIMIT_BYTES))
+}
+
+/// Opens a model of which the header has been read before.
+pub(crate) fn open_read(header: &Gguf, setup: Setup, ledger: &Ledger) -> Result<Runner<CpuBackend>, StoreError> {
+    let (ctx, max_sequences) = (128, 3);
+    let ledger = ledger.clone();
+    let spec = ModelSpec::from_gguf(header).expect("the model is complete");
     let Setup { kernels, threads, kv_type, pinned_share, io, policy } = setup;
     let plan = plan_for(&spec, pinned_share, policy);
-    // Everything but weights is beside the point here.
-    let ledger = Ledger::new(plan.budget.limit_bytes + (1 << 30));
     let options = StoreOptions { io, max_read_rate: None };
     let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;
     let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences, ledger });

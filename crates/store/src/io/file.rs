@@ -5,7 +5,9 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{Fits, cached, ends_early};
+use super::short_reads::read_whole;
+use super::{Fits, cached};
+use crate::slot::ALIGNMENT;
 
 /// An open model file.
 #[derive(Debug)]
@@ -45,15 +47,8 @@ impl ModelFile {
     ///
     /// Errors: the system says so, or the file ends too early.
     pub(crate) fn read(&self, out: &mut [u8], offset: u64, needed: usize) -> Result<()> {
-        let mut done = 0;
-        while done < needed {
-            match self.file.read_at(&mut out[done..], offset + done as u64) {
-                Ok(0) => return Err(ends_early()),
-                Ok(n) => done += n,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let step = if self.direct { ALIGNMENT } else { 1 };
+        read_whole(out, offset, needed, step, |out, at| self.file.read_at(out, at))?;
         if !self.direct {
             cached::forget_with_what_was_before(&self.file, offset, out.len() as u64);
         }
@@ -84,7 +79,6 @@ fn alignment(file: &File) -> Option<(usize, usize)> {
 fn direct(path: &Path, plain: File) -> Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
 
-    use crate::slot::ALIGNMENT;
     let refuse = |why: String| Err(Error::new(ErrorKind::Unsupported, why));
     match alignment(&plain) {
         Some((0, _) | (_, 0)) => return refuse("its file system has no direct reads".to_owned()),

@@ -5,13 +5,14 @@
 //! makes that an error.
 
 use std::fs::File;
-use std::io::{ErrorKind, Result};
+use std::io::Result;
 use std::os::unix::fs::FileExt;
 
 use memmap2::{Advice, Mmap};
 
 use super::bus_guard::Guarded;
-use super::{ModelFile, cached, ends_early};
+use super::short_reads::{advance, ends_early};
+use super::{ModelFile, cached};
 
 /// Bytes that pass by at once on the way into the page cache: little enough for a thread's stack.
 const PASSING_BYTES: usize = 64 << 10;
@@ -65,12 +66,7 @@ impl Mapping {
         let mut done = 0;
         while done < len {
             let part = PASSING_BYTES.min(len - done);
-            match self.file.read_at(&mut passing[..part], offset + done as u64) {
-                Ok(0) => return Err(ends_early()),
-                Ok(n) => done += n,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+            done = advance(done, self.file.read_at(&mut passing[..part], offset + done as u64), len, 1)?;
         }
         // The pages are there; this only makes them visible, all at once and not one by one when they are touched.
         #[cfg(target_os = "linux")]

@@ -10,6 +10,7 @@ mod mapping;
 mod mode;
 mod open_files;
 mod pread;
+mod short_reads;
 mod throttled;
 #[cfg(target_os = "linux")]
 mod uring;
@@ -62,9 +63,4 @@ pub(crate) trait Reader: Send {
 
     /// A request that is done, waiting at most `timeout` for one. With no time to wait it looks and returns at once.
     fn wait(&mut self, timeout: Duration) -> Option<ReadDone>;
-}
-
-/// What a read says that ends before the file's header said the tensor would.
-pub(crate) fn ends_early() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file ends early: has it been changed?")
 }

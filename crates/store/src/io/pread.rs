@@ -95,3 +95,28 @@ impl Drop for PreadPool {
         }
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::io::Fits;
+    use crate::slot::Slot;
+
+    #[test]
+    fn an_error_of_the_system_comes_back_with_its_slot() {
+        // A process's memory where nothing is mapped: a file that gives EIO to anybody.
+        let file = ModelFile::open_buffered(std::path::Path::new("/proc/self/mem"), Fits::Yes).unwrap();
+        let files: Arc<[ModelFile]> = Arc::new([file]);
+        let mut pool = PreadPool::new(&files, &[], 2);
+        for id in 0..3 {
+            let mut slot = Slot::new(5000).unwrap();
+            let span = slot.fill_for(4096, 5000);
+            pool.submit(ReadRequest { slab: crate::SlabId::at(id), file: 0, span, slot });
+        }
+        for _ in 0..3 {
+            let done = pool.wait(PATIENCE).expect("an answer");
+            let error = done.result.unwrap_err().raw_os_error();
+            assert_eq!((error, done.slot.slab().len()), (Some(libc::EIO), 5000));
+        }
+    }
+}

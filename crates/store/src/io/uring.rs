@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::{ModelFile, ReadDone, ReadRequest, Reader, ends_early};
+use super::short_reads::advance;
+use super::{ModelFile, ReadDone, ReadRequest, Reader};
 use crate::slot::{ALIGNMENT, Arena, Slot};
 
 /// How long the end of a ring waits for reads that are under way before it leaves them and their memory to the system.
@@ -115,19 +116,21 @@ impl Uring {
         }
     }
 
-    /// Takes a completion that finishes a request, if there is one, and sends on those that were cut short.
+    /// Takes a completion that finishes a request, if there is one, and sends on those that were cut short. Those that
+    /// are cut short again at once are seen the next time, so that this comes to an end.
     fn finished(&mut self) -> Option<ReadDone> {
         loop {
-            let entry = self.ring().completion().next()?;
+            let Some(entry) = self.ring().completion().next() else {
+                if !self.waiting.is_empty() {
+                    self.enter(0, Duration::ZERO);
+                }
+                return None;
+            };
             let index = usize::try_from(entry.user_data()).expect("an index");
             let pending = self.pending[index].as_mut().expect("a completion belongs to a request");
-            let result = match advance(pending, entry.result()) {
-                Some(result) => result,
-                None => {
-                    self.waiting.push_back(index);
-                    self.enter(0, Duration::ZERO);
-                    continue;
-                }
+            let Some(result) = arrived(pending, entry.result()) else {
+                self.waiting.push_back(index);
+                continue;
             };
             let Pending { request: ReadRequest { slab, slot, .. }, start, .. } =
                 self.pending[index].take().expect("looked at just now");
@@ -137,23 +140,19 @@ impl Uring {
 }
 
 /// What a completion means for its request: done, failed, or nothing yet because more has to be read.
-fn advance(pending: &mut Pending, result: i32) -> Option<Result<()>> {
-    let span = pending.request.span;
-    match usize::try_from(result) {
-        Ok(0) => Some(Err(ends_early())),
-        Ok(n) if pending.done + n >= span.needed => Some(Ok(())),
-        Ok(n) => {
-            // Direct reads go on at a whole block. One that does not even fill the next is the end of the file.
-            let done = (pending.done + n) / ALIGNMENT * ALIGNMENT;
-            let stuck = done == pending.done;
+fn arrived(pending: &mut Pending, result: i32) -> Option<Result<()>> {
+    let needed = pending.request.span.needed;
+    let result = usize::try_from(result).map_err(|_| match -result {
+        // It would have had to wait; the next try may.
+        libc::EAGAIN => Error::from(ErrorKind::Interrupted),
+        code => Error::from_raw_os_error(code),
+    });
+    match advance(pending.done, result, needed, ALIGNMENT) {
+        Ok(done) => {
             pending.done = done;
-            stuck.then(|| Err(ends_early()))
+            (done >= needed).then_some(Ok(()))
         }
-        Err(_) => {
-            let error = Error::from_raw_os_error(-result);
-            let again = matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock);
-            (!again).then_some(Err(error))
-        }
+        Err(e) => Some(Err(e)),
     }
 }
 
@@ -260,12 +259,12 @@ mod tests {
     #[test]
     fn what_a_completion_means() {
         let pending = |done| Pending { request: request(0, 0, 10_000), done, start: Instant::now() };
-        assert!(matches!(advance(&mut pending(0), 10_000), Some(Ok(()))));
-        assert!(matches!(advance(&mut pending(8192), 4096), Some(Ok(()))));
+        assert!(matches!(arrived(&mut pending(0), 10_000), Some(Ok(()))));
+        assert!(matches!(arrived(&mut pending(8192), 4096), Some(Ok(()))));
         let mut short = pending(0);
-        assert!(advance(&mut short, 5000).is_none() && short.done == 4096, "goes on at a whole block");
-        assert!(matches!(advance(&mut short, 100), Some(Err(_))), "no progress is the end");
-        assert!(advance(&mut pending(0), -libc::EINTR).is_none());
-        assert!(matches!(advance(&mut pending(0), -libc::EIO), Some(Err(e)) if e.raw_os_error() == Some(libc::EIO)));
+        assert!(arrived(&mut short, 5000).is_none() && short.done == 4096, "goes on at a whole block");
+        assert!(matches!(arrived(&mut short, 100), Some(Err(_))), "no progress is the end");
+        assert!(arrived(&mut pending(0), -libc::EINTR).is_none());
+        assert!(matches!(arrived(&mut pending(0), -libc::EIO), Some(Err(e)) if e.raw_os_error() == Some(libc::EIO)));
     }
 }

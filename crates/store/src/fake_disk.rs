@@ -1,0 +1,136 @@
+//! A disk in memory with a seed, for tests: it finishes requests in an order of its own, late, wrongly or never.
+//!
+//! Its time is virtual: a wait moves the clock and takes none of the test's. What is wrong with it can be changed while it
+//! is in use.
+
+use std::io::{Error, ErrorKind};
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::io::{ReadDone, ReadRequest, Reader};
+
+/// Of a disk that works.
+const LATENCY: Duration = Duration::from_micros(100);
+
+/// Longer than anybody waits.
+const HANGS: Duration = Duration::from_secs(300);
+
+/// What is wrong with a disk.
+#[derive(Clone, Default)]
+pub(crate) struct Faults {
+    /// Reads that touch these bytes fail so many times.
+    pub(crate) bad: Option<(Range<u64>, usize)>,
+    /// One read in so many fails, wherever it is.
+    pub(crate) one_in_fails: Option<usize>,
+    /// One read in so many takes minutes longer.
+    pub(crate) one_in_hangs: Option<usize>,
+    /// Answers so many requests, and the one after that never.
+    pub(crate) dies_after: Option<usize>,
+    /// Every read takes twice as long as the one before, up to minutes.
+    pub(crate) fades: bool,
+}
+
+/// The disk. A clone is another handle on the same one.
+#[derive(Clone)]
+pub(crate) struct FakeDisk(Arc<Mutex<State>>);
+
+struct State {
+    seed: u64,
+    now: Duration,
+    latency: Duration,
+    /// With the time at which each is done.
+    under_way: Vec<(Duration, ReadRequest)>,
+    faults: Faults,
+}
+
+impl FakeDisk {
+    pub(crate) fn new(seed: u64, faults: Faults) -> FakeDisk {
+        let state = State { seed, now: Duration::ZERO, latency: LATENCY, under_way: Vec::new(), faults };
+        FakeDisk(Arc::new(Mutex::new(state)))
+    }
+
+    /// The byte of its only file at an offset.
+    pub(crate) fn byte_at(offset: u64) -> u8 {
+        ((offset * 31) >> 3) as u8
+    }
+
+    /// Makes other things wrong with it.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        let mut state = self.0.lock().unwrap();
+        (state.faults, state.latency) = (faults, LATENCY);
+    }
+
+    /// Requests that it has not answered.
+    pub(crate) fn n_under_way(&self) -> usize {
+        self.0.lock().unwrap().under_way.len()
+    }
+
+    /// The time on its clock.
+    pub(crate) fn now(&self) -> Duration {
+        self.0.lock().unwrap().now
+    }
+}
+
+impl State {
+    fn random(&mut self, below: usize) -> usize {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) as usize % below
+    }
+
+    fn one_in(&mut self, n: Option<usize>) -> bool {
+        n.is_some_and(|n| self.random(n) == 0)
+    }
+
+    fn fails(&mut self, read: Range<u64>) -> bool {
+        if let Some((bad, left)) = &mut self.faults.bad
+            && *left > 0
+            && bad.start < read.end
+            && read.start < bad.end
+        {
+            *left -= 1;
+            return true;
+        }
+        let one_in = self.faults.one_in_fails;
+        self.one_in(one_in)
+    }
+}
+
+impl Reader for FakeDisk {
+    fn submit(&mut self, request: ReadRequest) {
+        let mut state = self.0.lock().unwrap();
+        assert!(state.under_way.iter().all(|(_, r)| r.slab != request.slab), "asked for twice at once");
+        if state.faults.fades {
+            state.latency = (state.latency * 2).min(HANGS);
+        }
+        let mut takes = state.latency * state.random(8) as u32;
+        let one_in = state.faults.one_in_hangs;
+        if state.one_in(one_in) {
+            takes += HANGS;
+        }
+        let due = state.now + takes;
+        state.under_way.push((due, request));
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
+        let state = &mut *self.0.lock().unwrap();
+        let until = state.now + timeout.max(Duration::from_micros(50));
+        let due = (0..state.under_way.len()).min_by_key(|i| state.under_way[*i].0);
+        let Some(at) = due.filter(|i| state.under_way[*i].0 <= until && state.faults.dies_after != Some(0)) else {
+            state.now = until;
+            return None;
+        };
+        state.faults.dies_after = state.faults.dies_after.map(|left| left - 1);
+        let (due, ReadRequest { slab, span, mut slot, .. }) = state.under_way.swap_remove(at);
+        state.now = state.now.max(due);
+        let target = slot.target(span).expect("a slot with memory");
+        let result = if state.fails(span.offset..span.offset + span.needed as u64) {
+            target.fill(0xEE);
+            Err(Error::from(ErrorKind::Other))
+        } else {
+            target.iter_mut().zip(span.offset..).for_each(|(byte, offset)| *byte = FakeDisk::byte_at(offset));
+            Ok(())
+        };
+        Some(ReadDone { slab, slot, result, time: Instant::now()..Instant::now() })
+    }
+}
