@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Show what a model needs of memory and how fast it would be
     Plan(PlanArgs),
+    /// Measure how fast a model is at several memory budgets, and how near to its limit
+    Bench(BenchArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Turn text into token ids
@@ -76,6 +78,26 @@ pub(crate) struct PlanArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Passes to decode at each budget
+    #[arg(short = 'n', long, value_name = "N", default_value = "8", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) max_tokens: usize,
+    /// Tokens of the prompt, at most as many as the context leaves
+    #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) prompt_tokens: usize,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw tokens a second against the budget into this file (.svg)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
 }
@@ -151,7 +173,7 @@ pub(crate) struct EngineFlags {
     /// Memory that the program may use, such as 8G or 1.5G; by default what is available, less an eighth
     #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     memory_budget: Option<u64>,
-    /// Tokens of context; by default the model's, but at most 4096 (perplexity: tokens of a window, 512)
+    /// Tokens of context; by default the model's, but at most 4096 (bench: 1024; perplexity: tokens of a window, 512)
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) ctx: Option<usize>,
     /// Threads; 0 takes as many as the machine runs at once

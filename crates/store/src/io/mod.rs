@@ -14,6 +14,7 @@ mod throttled;
 #[cfg(target_os = "linux")]
 mod uring;
 
+pub use cached::forget_file;
 pub(crate) use file::ModelFile;
 pub(crate) use mapping::Mapping;
 pub use mode::IoMode;
