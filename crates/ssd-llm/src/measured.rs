@@ -133,7 +133,7 @@ const HEADINGS: [&str; 11] = [
     "bytes/token",
     "stall",
     "compute",
-    "hits",
+    "hit rate",
     "limit t/s",
     "of limit",
 ];

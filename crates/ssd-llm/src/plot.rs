@@ -73,9 +73,13 @@ impl Picture {
             .draw_series(self.points.iter().map(|point| Circle::new(place(point), 5, MEASURED.filled())))?
             .label("measured (share of the limit)")
             .legend(|(x, y)| Circle::new((x + 10, y), 5, MEASURED.filled()));
-        let style = ("sans-serif", 13).into_font().color(&MEASURED).pos(Pos::new(HPos::Left, VPos::Top));
-        let label =
-            |point: &Point| EmptyElement::at(place(point)) + Text::new(point.label.clone(), (8, 6), style.clone());
+        let style = ("sans-serif", 13).into_font().color(&MEASURED);
+        let label = |point: &Point| {
+            // At the right end there is no room to the right of a point.
+            let (side, dx) = if x_of(point.budget_bytes) > x_max * 0.85 { (HPos::Right, -8) } else { (HPos::Left, 8) };
+            let text = Text::new(point.label.clone(), (dx, 6), style.pos(Pos::new(side, VPos::Top)));
+            EmptyElement::at(place(point)) + text
+        };
         chart.draw_series(self.points.iter().map(label))?;
         chart
             .configure_series_labels()

@@ -37,13 +37,13 @@ const BUDGET_STEP: u64 = 1 << 20;
 /// Prints a table or a JSON object, and draws a picture if asked to.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     args.plot.as_deref().map_or(Ok(()), check_plot)?;
+    interrupt::listen()?;
     let file = ModelFile::open(&args.model)?;
     let bench = Bench::new(args, &file)?;
     let budgets = bench.budgets(&file)?;
     let curve = if args.plot.is_some() { bench.streamed_by_budget(&file)? } else { Vec::new() };
     // What it holds in memory would count against the budgets.
     drop(file);
-    interrupt::listen()?;
     let mut all = Vec::new();
     for budget in budgets {
         if interrupt::asked() {
