@@ -112,6 +112,14 @@ fn one_budget_is_measured_as_it_is_asked_for() {
 }
 
 #[test]
+fn the_disk_is_no_faster_than_reads_may_be() {
+    let model = real_model();
+    let flags = ["--ctx", "256", "--memory-budget", "64M", "--max-read-rate", "200M"];
+    let bench = json(&[&["bench", &model, "-n", "2", "--prompt-tokens", "8"], &flags[..]].concat());
+    assert!(number(&bench, "disk.direct_read_bytes_per_second") < 220.0 * MIB, "{bench}");
+}
+
+#[test]
 fn without_a_budget_there_are_several() {
     let model = real_model();
     let outcome = call(&["bench", &model, "-n", "2", "--prompt-tokens", "8", "--ctx", "1024", "--json"]);
