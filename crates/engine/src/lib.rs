@@ -9,6 +9,7 @@
 mod error;
 mod generate;
 mod load;
+mod passes;
 mod perplexity;
 mod request;
 mod sampler;
@@ -17,7 +18,8 @@ mod stop;
 
 pub use error::EngineError;
 pub use generate::generate;
-pub use load::{EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
+pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
+pub use passes::{Pass, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};

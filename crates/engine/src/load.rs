@@ -71,6 +71,17 @@ pub struct ModelFile {
     path: PathBuf,
 }
 
+/// How fast the disk gives a model's weights when nothing else is done.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSpeed {
+    /// Bytes a second.
+    pub bytes_per_second: f64,
+    /// Bytes of the largest request.
+    pub request_bytes: usize,
+    /// Requests under way at once.
+    pub depth: usize,
+}
+
 /// A model that is ready to answer.
 pub struct LoadedModel {
     /// Computes the passes.
@@ -142,6 +153,19 @@ impl ModelFile {
         let mut backend = CpuBackend::new(&self.spec, options.cpu(1, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
+    }
+
+    /// Reads the first weights past the page cache, in the requests that a pass would make, and however passes read.
+    ///
+    /// Errors: as for [`ModelFile::plan`], or a read fails.
+    pub fn measure_disk(&self, options: &EngineOptions) -> Result<DiskSpeed, EngineError> {
+        let plan = self.plan(options)?;
+        let io = if options.io == IoMode::Buffered { IoMode::Auto } else { options.io };
+        let ledger = Ledger::new(plan.budget.limit_bytes);
+        let direct = StoreOptions { io, ..options.store() };
+        let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, direct, &ledger)?;
+        let bytes_per_second = store.measure_disk()?;
+        Ok(DiskSpeed { bytes_per_second, request_bytes: plan.slot_len, depth: plan.depth })
     }
 
     /// Makes the model ready to answer; its weights are read by the first pass.

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Info(InfoArgs),
     /// Show what a model needs of memory and how fast it would be
     Plan(PlanArgs),
+    /// Measure how fast a model is at several memory budgets, and how near to its limit
+    Bench(BenchArgs),
     /// Measure how well a model predicts a text
     Perplexity(PerplexityArgs),
     /// Turn text into token ids
@@ -76,6 +78,26 @@ pub(crate) struct PlanArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Passes to decode at each budget
+    #[arg(short = 'n', long, value_name = "N", default_value = "8", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) max_tokens: usize,
+    /// Tokens of the prompt, at most as many as the context leaves
+    #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) prompt_tokens: usize,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Draw tokens a second against the budget into this file (.svg)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
 }
@@ -151,7 +173,7 @@ pub(crate) struct EngineFlags {
     /// Memory that the program may use, such as 8G or 1.5G; by default what is available, less an eighth
     #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     memory_budget: Option<u64>,
-    /// Tokens of context; by default the model's, but at most 4096 (perplexity: tokens of a window, 512)
+    /// Tokens of context; by default the model's, but at most 4096 (bench: 1024; perplexity: tokens of a window, 512)
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) ctx: Option<usize>,
     /// Threads; 0 takes as many as the machine runs at once
@@ -161,7 +183,7 @@ pub(crate) struct EngineFlags {
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = io_mode)]
     io: IoMode,
     /// Read no faster than this many bytes a second, such as 200M
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIZE", value_parser = read_rate, allow_negative_numbers = true)]
     max_read_rate: Option<u64>,
     /// Which weights stay in memory: a fixed part (pin), or those used last (lru), which never helps
     #[arg(long, value_name = "POLICY", default_value = "pin", value_parser = cache_policy)]
@@ -236,6 +258,16 @@ fn io_mode(text: &str) -> Result<IoMode, String> {
         "buffered" => Ok(IoMode::Buffered),
         "mmap" => Ok(IoMode::Mmap),
         _ => Err("must be auto, direct, uring, pread, buffered or mmap".to_owned()),
+    }
+}
+
+/// A pass at less would take hours, and a single read longer than a disk is given to answer.
+const LEAST_READ_RATE: u64 = 1 << 20;
+
+fn read_rate(text: &str) -> Result<u64, String> {
+    match size::parse(text)? {
+        rate if rate < LEAST_READ_RATE => Err(format!("must be at least {} a second", size::show(LEAST_READ_RATE))),
+        rate => Ok(rate),
     }
 }
 

@@ -6,7 +6,9 @@
 mod cmd;
 mod flags;
 mod interrupt;
+mod measured;
 mod output;
+mod plot;
 mod progress;
 mod size;
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Run(args) => cmd::run::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Plan(args) => cmd::plan::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Perplexity(args) => cmd::perplexity::run(&args),
         Command::Tokenize(args) => cmd::tokenize::run(&args),
     };

@@ -25,7 +25,7 @@ mod weight_store;
 
 pub use buffer::Buffer;
 pub use error::StoreError;
-pub use io::IoMode;
+pub use io::{IoMode, forget_file};
 pub use ledger::{Ledger, Reservation};
 pub use memory::{available_memory, peak_memory};
 pub use plan::{Budget, CachePolicy, PlanError, PlanOptions, Residency, ResidencyPlan, plan};

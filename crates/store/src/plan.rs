@@ -93,9 +93,9 @@ pub struct ResidencyPlan {
     /// Slots for slabs that are not pinned; none if there are no such.
     n_slots: usize,
     /// Bytes of the largest slab.
-    pub(crate) slot_len: usize,
+    pub slot_len: usize,
     /// Requests under way at once.
-    pub(crate) depth: usize,
+    pub depth: usize,
 }
 
 /// Why there is no plan.

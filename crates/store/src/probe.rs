@@ -1,9 +1,9 @@
 //! Short measurements of the disk, reading as a pass reads.
 
 use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::io::{ReadRequest, Reader};
+use crate::io::{DISK_PATIENCE, ReadRequest, Reader};
 use crate::plan::DEPTH;
 use crate::slot::{Arena, Slot};
 use crate::{SlabId, SlabTable, StoreError};
@@ -18,9 +18,6 @@ const WORTH: f64 = 1.1;
 /// Depths take turns, so often and so much each time: a disk that changes its speed meanwhile changes it for all.
 const TURNS: usize = 5;
 const TURN_BYTES: u64 = 24 << 20;
-
-/// A disk that takes longer for one read is not measured any further.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Starts a reader of a depth that will fill these slots.
 type StartReader<'a> = dyn Fn(usize, &[Slot]) -> Box<dyn Reader> + 'a;
@@ -100,7 +97,7 @@ impl Turn {
                 return Ok(done_bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
             }
             let silent = || (probe.failed)(probe.slabs[0], std::io::Error::from(std::io::ErrorKind::TimedOut));
-            let done = self.reader.wait(PATIENCE).ok_or_else(silent)?;
+            let done = self.reader.wait(DISK_PATIENCE).ok_or_else(silent)?;
             under_way -= 1;
             self.free.push(done.slot);
             done.result.map_err(|source| (probe.failed)(done.slab, source))?;

@@ -10,12 +10,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
-use crate::io::{ReadDone, ReadRequest, Reader};
+use crate::io::{DISK_PATIENCE, ReadDone, ReadRequest, Reader};
 use crate::slot::Slot;
 use crate::{SlabId, SlabTable};
-
-/// A disk that finishes no request for so long has stopped answering.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Slabs on their way into memory.
 pub(crate) struct ReadAhead {
@@ -63,7 +60,7 @@ impl ReadAhead {
         ReadAhead {
             reader,
             depth,
-            patience: PATIENCE,
+            patience: DISK_PATIENCE,
             position: 0,
             ahead: 0,
             under_way: HashMap::new(),
@@ -345,9 +342,9 @@ mod tests {
         let error = setup.visit(failed).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("has not answered"), "{error}");
-        assert_eq!(setup.disk.now() - before, PATIENCE, "it is waited for once");
+        assert_eq!(setup.disk.now() - before, DISK_PATIENCE, "it is waited for once");
         setup.settle();
-        assert!(setup.disk.now() - before <= 2 * PATIENCE);
+        assert!(setup.disk.now() - before <= 2 * DISK_PATIENCE);
         setup.check(0);
     }
 

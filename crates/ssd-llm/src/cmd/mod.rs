@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod bench;
 pub(crate) mod info;
 pub(crate) mod perplexity;
 pub(crate) mod plan;

@@ -50,7 +50,8 @@ fn ctrl_c_ends_the_run_with_its_statistics() {
 fn every_command<'a>(model: &'a str, text: &'a str) -> Vec<Vec<&'a str>> {
     let run = ["run", model, "-p", "hello", "-n", "8", "--temperature", "0"];
     let score = ["perplexity", model, text, "--ctx", "32"];
-    let plain: [&[&str]; 5] = [&run, &score, &["info", model], &["plan", model], &["tokenize", model, "hello"]];
+    let bench = ["bench", model, "-n", "2", "--prompt-tokens", "8"];
+    let plain: [&[&str]; 6] = [&run, &score, &bench, &["info", model], &["plan", model], &["tokenize", model, "hello"]];
     let as_json = plain.map(|args| [args, &["--json"]].concat());
     plain.map(<[_]>::to_vec).into_iter().chain(as_json).collect()
 }

@@ -5,7 +5,7 @@ use crate::support::call;
 #[test]
 fn help_names_every_command_and_every_flag_of_run() {
     let help = call(&["--help"]).text();
-    for command in ["run", "info", "plan", "perplexity", "tokenize"] {
+    for command in ["run", "info", "plan", "bench", "perplexity", "tokenize"] {
         assert!(help.contains(command), "{command} is missing in\n{help}");
         assert!(call(&[command, "--help"]).text().contains("Usage"), "{command} --help");
     }

@@ -8,6 +8,7 @@
 //! [`support`] runs the binary and makes models; every other module tells the story of one part of the promise.
 
 mod bad_input;
+mod bench;
 mod closing;
 mod commands;
 mod hostile_models;

@@ -84,7 +84,7 @@ fn more_than_the_system_has_is_warned_about_and_not_taken() {
 #[test]
 fn wrong_words_for_reading_and_keeping_are_refused() {
     let tiny = Tiny::plain();
-    for flags in [["--io", "fast"], ["--cache-policy", "mru"], ["--max-read-rate", "0"], ["--max-read-rate", "x"]] {
+    for flags in [["--io", "fast"], ["--cache-policy", "mru"], ["--max-read-rate", "1K"], ["--max-read-rate", "x"]] {
         let error = call(&[&["run", tiny.path(), "-p", "hello"][..], &flags].concat()).refused(2);
         assert!(error.contains(flags[0]), "{error}");
     }

@@ -2,9 +2,20 @@
 //! All of it is advice: where it is not taken, the cache is merely larger.
 
 use std::fs::File;
+use std::io::Result;
+use std::path::Path;
 
 /// From where to where behind a read pages are dropped once more: further than reads under way reach.
 const BEHIND: (u64, u64) = (32 << 20, 96 << 20);
+
+/// Lets the page cache drop a whole file, so that whoever reads it next meets the disk. Whether this system can be asked
+/// to; pages that somebody has mapped stay in any case.
+///
+/// Errors: the file cannot be opened.
+pub fn forget_file(path: &Path) -> Result<bool> {
+    drop_pages(&File::open(path)?, 0, 0);
+    Ok(cfg!(target_os = "linux"))
+}
 
 /// Lets the page cache drop a stretch of a file.
 pub(super) fn forget(file: &File, offset: u64, len: u64) {

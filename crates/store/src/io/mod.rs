@@ -15,6 +15,7 @@ mod throttled;
 #[cfg(target_os = "linux")]
 mod uring;
 
+pub use cached::forget_file;
 pub(crate) use file::ModelFile;
 pub(crate) use mapping::Mapping;
 pub use mode::IoMode;
@@ -29,6 +30,9 @@ use std::time::{Duration, Instant};
 
 use crate::SlabId;
 use crate::slot::{Slot, Span};
+
+/// A disk that finishes no request for so long has stopped answering.
+pub(crate) const DISK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A slot to fill.
 #[derive(Debug)]

@@ -3,12 +3,13 @@
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use model::gguf::FileStamp;
 
 #[cfg(target_os = "linux")]
 use super::Uring;
-use super::{IoMode, Mapping, ModelFile, PreadPool, Reader};
+use super::{DISK_PATIENCE, IoMode, Mapping, ModelFile, PreadPool, Reader};
 use crate::slot::Slot;
 
 /// Threads that read a few bytes each: the drive's latency decides then, and many reads may wait for it at once.
@@ -121,40 +122,70 @@ impl OpenFiles {
         Box::new(PreadPool::new(&self.files, &self.mappings, depth))
     }
 
-    /// Reads a few bytes here and there, many at once.
+    /// Reads a few bytes here and there, many at once, and waits no longer than a disk is given to answer.
     ///
     /// Errors: the first read that failed.
     pub(crate) fn read_few(&self, file: usize, wanted: Vec<Few>) -> std::result::Result<(), FailedRead> {
-        if wanted.len() <= 2 {
-            return wanted.into_iter().try_for_each(|few| self.read_one(file, few));
-        }
         let n_shares = wanted.len().min(FEW_READERS);
-        let mut shares: Vec<Vec<Few>> = (0..n_shares).map(|_| Vec::new()).collect();
-        wanted.into_iter().enumerate().for_each(|(i, few)| shares[i % n_shares].push(few));
-        let read = |share: Vec<Few>| share.into_iter().try_for_each(|few| self.read_one(file, few));
-        std::thread::scope(|scope| {
-            let readers: Vec<_> = shares.into_iter().map(|share| scope.spawn(move || read(share))).collect();
-            readers.into_iter().try_for_each(|reader| reader.join().expect("a read does not panic"))
-        })
+        let mut shares: Vec<Vec<(usize, u64, usize)>> = vec![Vec::new(); n_shares];
+        for (i, (offset, out)) in wanted.iter().enumerate() {
+            shares[i % n_shares].push((i, *offset, out.len()));
+        }
+        let (give, done) = channel();
+        for share in shares {
+            let (source, give) = (self.source(file), give.clone());
+            let read = move || {
+                for (i, offset, len) in share {
+                    let read = source.read(offset, len).map_err(|source| FailedRead { offset, len, source });
+                    if give.send(read.map(|bytes| (i, bytes))).is_err() {
+                        return;
+                    }
+                }
+            };
+            // They own what they read into, so that a disk which has stopped answering holds up nobody but them.
+            let started = std::thread::Builder::new().name("read-few".to_owned()).stack_size(128 << 10).spawn(read);
+            started.map_err(|source| FailedRead { offset: 0, len: 0, source })?;
+        }
+        drop(give);
+        let mut outs: Vec<Few> = wanted;
+        for _ in 0..outs.len() {
+            let silent = |_| FailedRead { offset: outs[0].0, len: 0, source: Error::from(ErrorKind::TimedOut) };
+            let (i, bytes) = done.recv_timeout(DISK_PATIENCE).map_err(silent)??;
+            outs[i].1.copy_from_slice(&bytes);
+        }
+        Ok(())
     }
 
+    fn source(&self, file: usize) -> Source {
+        Source { files: Arc::clone(&self.files), file, mapping: self.mappings.get(file).map(Arc::clone) }
+    }
+}
+
+/// One file, for a thread of its own.
+struct Source {
+    files: Arc<[ModelFile]>,
+    file: usize,
+    mapping: Option<Arc<Mapping>>,
+}
+
+impl Source {
     /// Reads by way of a slot, since direct reads move whole blocks.
-    fn read_one(&self, file: usize, (offset, out): Few) -> std::result::Result<(), FailedRead> {
-        let mut slot = match self.mappings.get(file) {
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut slot = match &self.mapping {
             Some(mapping) => Slot::window(mapping),
-            None => Slot::new(out.len()).map_err(|e| FailedRead { offset, len: out.len(), source: Error::other(e) })?,
+            None => Slot::new(len).map_err(Error::other)?,
         };
-        let span = slot.fill_for(offset, out.len());
-        let result = match slot.target(span) {
-            Some(target) => self.files[file].read(target, span.offset, span.needed),
-            None => self.mappings[file].fetch(span.offset, span.needed),
-        };
-        result.map_err(|source| FailedRead { offset, len: out.len(), source })?;
-        out.copy_from_slice(slot.slab());
+        let span = slot.fill_for(offset, len);
+        match (slot.target(span), &self.mapping) {
+            (Some(target), _) => self.files[self.file].read(target, span.offset, span.needed)?,
+            (None, Some(mapping)) => mapping.fetch(span.offset, span.needed)?,
+            (None, None) => unreachable!("a window is of a mapping"),
+        }
+        let bytes = slot.slab().to_vec();
         if slot.is_window() {
             slot.release();
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 

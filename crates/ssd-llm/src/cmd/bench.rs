@@ -1,0 +1,249 @@
+//! `bench`: how fast a model is at several memory budgets, how near that is to the machine's limit, and how soon it starts.
+//!
+//! Each budget gets a load, a prompt and a few decode passes, with the disk alone measured before and after, since many
+//! disks give bursts. Budgets go from small to large, so that a process's peak memory is that of the last one. What the
+//! figures mean is in `measured`, the picture in `plot`.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use engine::{DiskSpeed, EngineOptions, ModelFile, TimedPasses, time_passes};
+use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, forget_file, peak_memory};
+
+use crate::cmd::Usage;
+use crate::flags::BenchArgs;
+use crate::measured::{self, Measured, Start};
+use crate::plot::{Picture, Point};
+use crate::progress::Progress;
+use crate::{interrupt, output, size};
+
+/// Context that is kept when none is asked for.
+const DEFAULT_CONTEXT: usize = 1024;
+
+/// Tokens of the prompt whose first answer counts as the start.
+const SHORT_PROMPT: usize = 16;
+
+/// How many times larger than the budget the weights are.
+const RATIOS: [f64; 4] = [4.0, 2.0, 1.5, 1.25];
+
+/// Points of the limit's curve.
+const CURVE_POINTS: u64 = 60;
+
+/// Budgets are searched this finely.
+const BUDGET_STEP: u64 = 1 << 20;
+
+/// Prints a table or a JSON object, and draws a picture if asked to.
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    args.plot.as_deref().map_or(Ok(()), check_plot)?;
+    interrupt::listen()?;
+    let file = ModelFile::open(&args.model)?;
+    let bench = Bench::new(args, &file)?;
+    let budgets = bench.budgets(&file)?;
+    let curve = if args.plot.is_some() { bench.streamed_by_budget(&file)? } else { Vec::new() };
+    // What it holds in memory would count against the budgets.
+    drop(file);
+    let mut all = Vec::new();
+    for budget in budgets {
+        if interrupt::asked() {
+            break;
+        }
+        all.extend(bench.measure(budget)?);
+    }
+    let Some(last) = all.last() else { bail!("interrupted before a token was decoded: there is nothing to show") };
+    let start = if interrupt::asked() { None } else { Some(bench.start(last.plan.budget.limit_bytes)?) };
+    bench.progress.clear();
+    let text = if args.json { json(&all, start) } else { measured::table(&all, start) };
+    output::print(&text)?;
+    match &args.plot {
+        Some(path) => picture(&args.model, &all, &curve).draw(path),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what would be refused after minutes of measuring.
+fn check_plot(path: &Path) -> anyhow::Result<()> {
+    if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
+        let path = path.display();
+        return Err(Usage(format!("--plot {path} does not end in .svg, and SVG is all that is drawn")).into());
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => bail!("cannot write {}: {} is no folder", path.display(), folder.display()),
+        None => Ok(()),
+    }
+}
+
+/// What all budgets have in common.
+struct Bench<'a> {
+    model: &'a Path,
+    options: EngineOptions,
+    prompt: Vec<u32>,
+    n_decode: usize,
+    progress: Progress,
+}
+
+impl Bench<'_> {
+    fn new<'a>(args: &'a BenchArgs, file: &ModelFile) -> anyhow::Result<Bench<'a>> {
+        let ctx = args.engine.ctx.unwrap_or(file.spec.context_length.min(DEFAULT_CONTEXT));
+        let options = EngineOptions { ctx: Some(ctx), ..args.engine.options() };
+        let n_decode = args.max_tokens;
+        if n_decode >= ctx {
+            bail!("{n_decode} passes and a prompt do not fit a context of {ctx} tokens: use a smaller -n");
+        }
+        let n_prompt = args.prompt_tokens.min(ctx - n_decode);
+        if n_prompt < args.prompt_tokens {
+            output::say(&format!("the prompt is cut to the {n_prompt} tokens that a context of {ctx} has room for"));
+        }
+        let prompt = synthetic_prompt(n_prompt, file.spec.n_vocab);
+        Ok(Bench { model: &args.model, options, prompt, n_decode, progress: Progress::new(&Arc::default()) })
+    }
+
+    /// The one that was asked for; else those at which certain shares of the weights are streamed, and one where none is.
+    fn budgets(&self, file: &ModelFile) -> anyhow::Result<Vec<u64>> {
+        let asked = file.plan(&self.options)?;
+        if self.options.memory_budget.is_some() {
+            return Ok(vec![asked.budget.limit_bytes]);
+        }
+        let (least, most) = (asked.minimum_budget_bytes, asked.budget.limit_bytes);
+        let mut budgets = Vec::new();
+        for ratio in RATIOS {
+            let budget = (asked.weights_bytes as f64 / ratio) as u64;
+            let name = format!("the budget of {} (weights / {ratio})", size::show(budget));
+            match budget {
+                b if b < least => output::say(&format!("skipped {name}: the model needs {}", size::show(least))),
+                b if b > most => output::say(&format!("skipped {name}: only {} can be had", size::show(most))),
+                b => budgets.push(b),
+            }
+        }
+        let fits = |budget| Ok(self.plan_at(file, budget)?.fits());
+        match smallest(least, most, fits)? {
+            Some(budget) => budgets.push(budget),
+            None => output::say(&format!("skipped a budget for all weights: only {} can be had", size::show(most))),
+        }
+        if budgets.is_empty() {
+            budgets.push(most);
+        }
+        Ok(budgets)
+    }
+
+    fn plan_at(&self, file: &ModelFile, budget: u64) -> anyhow::Result<ResidencyPlan> {
+        Ok(file.plan(&self.at(budget))?)
+    }
+
+    fn at(&self, budget: u64) -> EngineOptions {
+        EngineOptions { memory_budget: Some(budget), ..self.options }
+    }
+
+    /// Bytes that a pass reads at budgets from the smallest to one that holds all weights, be that more than there is.
+    fn streamed_by_budget(&self, file: &ModelFile) -> anyhow::Result<Vec<(u64, u64)>> {
+        let slabs = SlabTable::new(&file.spec)?;
+        let least = file.plan(&self.options)?.minimum_budget_bytes;
+        let fixed = self.plan_at(file, least)?.budget;
+        let how = PlanOptions { policy: self.options.cache_policy, ..PlanOptions::default() };
+        let plan = |limit_bytes| store::plan(&slabs, Budget { limit_bytes, ..fixed }, how);
+        let more_than_all = 2 * (least + file.gguf.file_len());
+        let all = smallest(least, more_than_all, |budget| Ok(plan(budget)?.fits()))?.unwrap_or(more_than_all);
+        let budgets = (0..=CURVE_POINTS).map(|i| least + (all - least) * i / CURVE_POINTS);
+        budgets.map(|budget| Ok((budget, plan(budget)?.streamed_bytes_per_pass))).collect()
+    }
+
+    /// Measures a budget; nothing if it was interrupted before the first token.
+    fn measure(&self, budget: u64) -> anyhow::Result<Option<Measured>> {
+        let options = self.at(budget);
+        let before = self.measure_disk(&options)?;
+        let mut loaded = ModelFile::open(self.model)?.load(&options)?;
+        let total = self.prompt.len() + self.n_decode;
+        let passes = time_passes(loaded.model.as_mut(), &self.prompt, self.n_decode, &mut |done| {
+            self.progress.say(format!("budget {}: {done}/{total} tokens", size::show(budget)));
+            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let (plan, peak_bytes) = (loaded.plan.clone(), peak_memory());
+        drop(loaded);
+        let after = self.measure_disk(&options)?;
+        let bytes_per_second = f64::midpoint(before.bytes_per_second, after.bytes_per_second);
+        let disk = DiskSpeed { bytes_per_second, ..after };
+        Ok((!passes.decode.is_empty()).then_some(Measured { plan, disk, passes, peak_bytes }))
+    }
+
+    fn measure_disk(&self, options: &EngineOptions) -> anyhow::Result<DiskSpeed> {
+        self.progress.say("the disk alone".to_owned());
+        Ok(ModelFile::open(self.model)?.measure_disk(options)?)
+    }
+
+    /// Starts twice, the first time with nothing of the file in the page cache.
+    fn start(&self, budget: u64) -> anyhow::Result<Start> {
+        self.progress.say("the start".to_owned());
+        let file = ModelFile::open(self.model)?;
+        let mut is_cold = true;
+        for part in file.gguf.files() {
+            is_cold &= forget_file(&part.path).with_context(|| format!("cannot open {}", part.path.display()))?;
+        }
+        drop(file);
+        let cold_ms = self.first_token(budget)?;
+        let warm_ms = self.first_token(budget)?;
+        Ok(Start { cold_ms: is_cold.then_some(cold_ms), warm_ms, budget_bytes: budget })
+    }
+
+    /// Milliseconds from opening the file to the first token.
+    fn first_token(&self, budget: u64) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let mut loaded = ModelFile::open(self.model)?.load(&self.at(budget))?;
+        let prompt = &self.prompt[..self.prompt.len().min(SHORT_PROMPT)];
+        let _: TimedPasses = time_passes(loaded.model.as_mut(), prompt, 0, &mut |_| ControlFlow::Continue(()))?;
+        Ok(begun.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+/// Tokens from everywhere in the vocabulary, always the same.
+fn synthetic_prompt(n: usize, n_vocab: usize) -> Vec<u32> {
+    // Knuth's multiplicative hash: successive multiples are spread evenly.
+    let spread = |i: u32| (u64::from(i.wrapping_mul(2_654_435_761)) * n_vocab as u64) >> 32;
+    (1..).take(n).map(|i| u32::try_from(spread(i)).expect("it is below the vocabulary's size")).collect()
+}
+
+/// The smallest value above `low` up to `high` for which something holds that holds for all larger ones, to within
+/// [`BUDGET_STEP`]; `None` if it does not even hold for `high`.
+fn smallest(mut low: u64, mut high: u64, holds: impl Fn(u64) -> anyhow::Result<bool>) -> anyhow::Result<Option<u64>> {
+    if !holds(high)? {
+        return Ok(None);
+    }
+    while high - low > BUDGET_STEP {
+        let middle = low + (high - low) / 2;
+        if holds(middle)? {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Ok(Some(high))
+}
+
+/// The object: the largest budget that streams, or the only one, and all of them.
+fn json(all: &[Measured], start: Option<Start>) -> String {
+    let main = all.iter().rev().find(|m| !m.plan.fits()).unwrap_or(&all[all.len() - 1]);
+    let mut object = main.json();
+    object["start"] = start.map(Start::json).unwrap_or_default();
+    object["budgets"] = all.iter().map(Measured::json).collect();
+    format!("{object}\n")
+}
+
+/// Measured points, and the limit at every budget: the disk as it mostly was, the arithmetic where it was fastest, which is
+/// where reads take no memory bandwidth from it.
+fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
+    let disk = measured::median(all.iter().map(|m| m.disk.bytes_per_second).collect());
+    let compute = all.iter().map(Measured::compute_s).fold(f64::INFINITY, f64::min);
+    let point = |m: &Measured| Point {
+        budget_bytes: m.plan.budget.limit_bytes,
+        tokens_per_second: m.tokens_per_second(),
+        label: format!("{:.1} ({:.0}%)", m.tokens_per_second(), m.percent_of_limit()),
+    };
+    let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy();
+    Picture {
+        title: format!("{name}: disk {}/s, {:.1} ms of arithmetic a token", size::show(disk as u64), compute * 1e3),
+        points: all.iter().map(point).collect(),
+        limit: curve.iter().map(|&(budget, bytes)| (budget, measured::limit(bytes as f64, disk, compute))).collect(),
+    }
+}
