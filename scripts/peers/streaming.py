@@ -119,6 +119,9 @@ class Session:
         self.args, self.report, self.file = args, report, args.file
         self.plan = ours.call("plan", self.file, "--ctx", args.ctx)
         self.weights = self.plan["weights_bytes"]
+        # How weights are read where half of them are streamed.
+        half = self.weights // 2 + self.plan["kv_bytes"]
+        self.streaming = ours.call("plan", self.file, "--ctx", args.ctx, "--memory-budget", half)
 
     def rounds(self, of):
         """All of `of`, in turn, as many times as there are rounds: what is compared is measured in alternation."""
@@ -164,6 +167,11 @@ class Session:
         self.report.runs[-1] |= {"disk": run.disk, "disk_before": before, "disk_after": after}
         return run
 
+    def reads(self):
+        """Size and number of the reads that measure D: the program's own, in whole blocks."""
+        request_bytes = self.args.request_bytes or -(-self.streaming["request_bytes"] // 4096) * 4096
+        return request_bytes, self.args.depth or self.streaming["read_depth"]
+
     def disk_rate(self, start):
         """D: what the disk gives to direct reads now, or the pace that the program is told to keep if that is slower.
 
@@ -171,8 +179,9 @@ class Session:
         is behind it, may know one part of the file better than another.
         """
         args = self.args
-        first = int(start * os.path.getsize(self.file)) // args.request_bytes * args.request_bytes
-        rate = machine.direct_rate(self.file, machine.Reads(args.request_bytes, args.depth, args.disk_seconds, first))
+        request_bytes, depth = self.reads()
+        first = int(start * os.path.getsize(self.file)) // request_bytes * request_bytes
+        rate = machine.direct_rate(self.file, machine.Reads(request_bytes, depth, args.disk_seconds, first))
         pace = self.args.max_read_rate
         return min(rate, parse_size(pace)) if pace else rate
 
@@ -599,8 +608,8 @@ def add_options(sub):
     sub.add_argument("--max-read-rate", metavar="SIZE", help="bytes a second that ssd-llm may read; D is then at most that")
     sub.add_argument("--io", help="how ssd-llm reads")
     sub.add_argument("--logprobs", type=int, default=5, help="same: rivals of each token that are compared")
-    sub.add_argument("--request-bytes", type=int, default=4 << 20, help="size of the reads that measure D")
-    sub.add_argument("--depth", type=int, default=4, help="how many of them are under way")
+    sub.add_argument("--request-bytes", type=int, help="size of the reads that measure D; by default those of `plan`")
+    sub.add_argument("--depth", type=int, help="how many of them are under way; by default as `plan` finds best")
     sub.add_argument("--disk-seconds", type=float, default=2.0, help="how long each measurement of D takes")
     sub.add_argument("--timeout", type=float, default=900.0, help="seconds after which a run is given up")
     sub.add_argument("--out", metavar="FILE", help="write everything as JSON: tables, machine, versions, each run")

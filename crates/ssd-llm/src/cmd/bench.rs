@@ -230,8 +230,8 @@ fn json(all: &[Measured], start: Option<Start>) -> String {
     format!("{object}\n")
 }
 
-/// Measured points, and the limit at every budget: the disk as it mostly was, the arithmetic where it was fastest, which is
-/// where reads take no memory bandwidth from it.
+/// Measured points, and the limit at every budget: the disk as it mostly was, and the arithmetic where it was fastest,
+/// so that a budget which holds all weights is not shown above its limit.
 fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
     let disk = measured::median(all.iter().map(|m| m.disk.bytes_per_second).collect());
     let compute = all.iter().map(Measured::compute_s).fold(f64::INFINITY, f64::min);

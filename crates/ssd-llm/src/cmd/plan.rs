@@ -37,6 +37,8 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
             "minimum_budget_bytes": plan.minimum_budget_bytes,
             "predicted_tokens_per_second": predicted,
             "predicted_tokens_per_second_with_1g_more": with_more,
+            "request_bytes": plan.slot_len,
+            "read_depth": plan.depth,
             "disk_bytes_per_second": speed.disk_bytes_per_second,
             "compute_bytes_per_second": speed.compute_bytes_per_second,
         });

@@ -2,7 +2,7 @@
 //!
 //! A [`Watch`] looks at the system now and then from the thread that runs the pass. What it sees is an `Observation`,
 //! gathered by one file for each operating system; what follows from it is decided by `Decision`, which is pure. A
-//! [`StepDown`] is its answer. There is no step up: who gives back what was taken away gets to take it away again.
+//! `StepDown` is its answer. There is no step up: who gives back what was taken away gets to take it away again.
 //! Which weights go is the store's business.
 
 mod decision;
