@@ -11,7 +11,7 @@
     streaming.py same        FILE     the same text and log-probabilities at every budget, reader, cache and thread count
     streaming.py all         FILE     all of these in this order
 
-Needs Linux, root (all but `same`) and the release binary of ssd-llm; fio, if there is one; numpy and llama-cpp-python for
+Needs Linux, root (all but `same`) and the release binary of ssd-llm; numpy and llama-cpp-python for
 `versus`. docs/streaming.md says what each figure means. Ends with status 1 when a goal is missed.
 """
 
