@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use forward::{Batch, LanguageModel, LogitRows, Logits, SeqId};
+use forward::{Batch, ForwardError, LanguageModel, LogitRows, Logits, SeqId};
 use model::{SpecialTokens, TextDecoder, TokenId, Tokenizer};
-use store::ReadStats;
+use store::{ReadStats, StoreError};
 
 use crate::EngineError;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
@@ -104,7 +104,10 @@ impl<'a> Run<'a> {
                 break FinishReason::Length;
             }
             let len = self.history.len() - 1;
-            logits = model.forward(&Batch::one(SEQUENCE, len, vec![token], LogitRows::Last))?;
+            match pass(model, &Batch::one(SEQUENCE, len, vec![token], LogitRows::Last))? {
+                Some(next) => logits = next,
+                None => break FinishReason::Cancelled,
+            }
             self.timings.decode_passes += 1;
         };
         self.timings.decode = start.elapsed();
@@ -136,7 +139,10 @@ impl<'a> Run<'a> {
         let mut logits = None;
         for tokens in prompt.chunks(model.max_rows()) {
             let rows = if done + tokens.len() == prompt.len() { LogitRows::Last } else { LogitRows::None };
-            logits = Some(model.forward(&Batch::one(SEQUENCE, done, tokens.to_vec(), rows))?);
+            logits = pass(model, &Batch::one(SEQUENCE, done, tokens.to_vec(), rows))?;
+            if logits.is_none() {
+                return Ok(None);
+            }
             done += tokens.len();
             if on_event(Event::Prefill { done, total: prompt.len() }).is_break() {
                 return Ok(None);
@@ -183,5 +189,14 @@ impl<'a> Run<'a> {
             prefill_reads,
             decode_reads,
         }
+    }
+}
+
+/// One pass, or none if it was stopped in its middle.
+fn pass(model: &mut dyn LanguageModel, batch: &Batch) -> Result<Option<Logits>, EngineError> {
+    match model.forward(batch) {
+        Ok(logits) => Ok(Some(logits)),
+        Err(ForwardError::Store(StoreError::Stopped)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use forward::{
     CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, auto_threads, weight_bytes_per_second,
@@ -92,6 +92,8 @@ pub struct LoadedModel {
     pub plan: ResidencyPlan,
     /// Bytes of weights read so far, to be looked at from another thread while a pass runs.
     pub bytes_read: Arc<AtomicU64>,
+    /// Ends a generation in the middle of a pass when it is set, as cancelled.
+    pub stop: Arc<AtomicBool>,
     template: Option<String>,
     path: PathBuf,
     /// The program's own memory in the budget's ledger.
@@ -179,12 +181,12 @@ impl ModelFile {
         let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
-        let bytes_read = store.bytes_read();
+        let (bytes_read, stop) = (store.bytes_read(), store.stop());
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
         let limits = RunnerOptions { ctx, max_sequences: 1, largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
         let model = Box::new(runner);
-        Ok(LoadedModel { model, tokenizer, plan, bytes_read, template, path: self.path, _program: program })
+        Ok(LoadedModel { model, tokenizer, plan, bytes_read, stop, template, path: self.path, _program: program })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Ctrl-C: the first asks for a clean end, the second ends at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -11,7 +12,16 @@ const INTERRUPTED: i32 = 130;
 ///
 /// Errors: the system refuses the handler.
 pub(crate) fn listen() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
+    listen_and_stop(&Arc::default())
+}
+
+/// The same, and sets `stop` for those who look at that.
+///
+/// Errors: the system refuses the handler.
+pub(crate) fn listen_and_stop(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
+    let stop = Arc::clone(stop);
+    ctrlc::set_handler(move || {
+        stop.store(true, Ordering::Relaxed);
         if ASKED.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }

@@ -33,6 +33,9 @@ pub enum StoreError {
         /// What is different.
         what: String,
     },
+    /// Somebody wanted no more while a pass ran.
+    #[error("stopped")]
+    Stopped,
     /// More is asked for than the budget has left.
     #[error(
         "the memory budget has {left} bytes left, but {what} needs {bytes} (held: {held}); use a larger --memory-budget"

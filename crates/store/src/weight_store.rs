@@ -10,7 +10,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernels::Kernels;
@@ -56,6 +56,7 @@ pub struct WeightStore {
     stats: Cell<ReadStats>,
     /// Of the stats, what others may look at while a pass runs.
     bytes_read: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
 }
 
 /// What is in memory and on its way there.
@@ -140,6 +141,7 @@ impl WeightStore {
             watch: RefCell::new(Watch::new()),
             stats: Cell::default(),
             bytes_read: Arc::default(),
+            stop: Arc::default(),
         };
         store.verify()?;
         Ok(store)
@@ -152,8 +154,11 @@ impl WeightStore {
 
     /// Brings a slab into memory. At most one guard of a slab may be alive, and one of all slabs that are not pinned.
     ///
-    /// Errors: the read failed; the slab can be asked for again.
+    /// Errors: the read failed, and the slab can be asked for again; or the pass is to stop.
     pub fn slab(&self, id: SlabId) -> Result<SlabGuard<'_>, StoreError> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(StoreError::Stopped);
+        }
         self.heed_pressure();
         let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
         read_ahead.look(&self.table, cache);
@@ -264,6 +269,11 @@ impl WeightStore {
     /// Bytes read so far, to be looked at from another thread while a pass runs.
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_read)
+    }
+
+    /// Ends the pass under way at its next slab when it is set, from any thread, and every pass as long as it is.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 
     /// Looks whether the files are still those whose headers were read. To be called after a pass, before its result is

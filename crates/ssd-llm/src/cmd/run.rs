@@ -32,7 +32,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         stop: args.sampling.stop.clone(),
         logprobs: args.logprobs,
     };
-    interrupt::listen()?;
+    interrupt::listen_and_stop(&loaded.stop)?;
     let mut screen = Screen::new(args.json, &loaded.bytes_read);
     let result = generate(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut |event| screen.show(event));
     screen.progress.clear();

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use testkit::TinyModel;
 
-use crate::support::{Tiny, call, ids, json, number, real_model, text_of};
+use crate::support::{Tiny, call, finish, ids, json, number, real_model, signal, spawn, text_of};
 
 const BUDGET: &str = "56M";
 const MIB: f64 = 1024.0 * 1024.0;
@@ -110,4 +110,17 @@ fn a_model_in_several_files_answers_as_one_in_a_single_file() {
             assert!(run(part, flags) == expected, "{part} {flags:?}");
         }
     }
+}
+
+#[test]
+fn an_interrupt_ends_a_pass_in_its_middle() {
+    let model = real_model();
+    // A first pass of half a minute.
+    let child = spawn(&["run", &model, "-p", "hello", "-n", "4", "--ctx", "256", "--max-read-rate", "3M", "--json"]);
+    let start = std::time::Instant::now();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    signal("INT", child.id());
+    let answer = finish(child).json();
+    assert_eq!(answer["finish_reason"], "cancelled", "{answer}");
+    assert!(start.elapsed().as_secs() < 15, "{:?}", start.elapsed());
 }
