@@ -49,13 +49,18 @@ fn seconds(kernels: &Kernels, format: &'static Format, cols: usize, weights: &[u
     let x: Vec<f32> = (0..cols).map(|i| (i as f32 * 0.37).sin()).collect();
     let mut row = vec![0; format.activation.row_bytes(cols)];
     kernels.quantise(format.activation, &x, &mut row);
-    let activations = row.repeat(m);
+    let all = [vec![0; 64], row.repeat(m)].concat();
+    let aligned = all.as_ptr().align_offset(64);
+    let row_bytes_a = row.len();
+    let mut all = all;
+    for t in 0..m { all[aligned + t * row_bytes_a..][..row_bytes_a].copy_from_slice(&row); }
+    let activations = &all[aligned..][..m * row_bytes_a];
     let mut out = vec![0.0; n * m];
     let row_bytes = format.quant.row_bytes(cols).expect("whole blocks");
     let mut least = f64::INFINITY;
     for slab in weights.chunks_exact(n * row_bytes).cycle().take(RUNS) {
         let start = Instant::now();
-        kernels.matmul(format.quant, cols, slab, &activations, &mut out);
+        kernels.matmul(format.quant, cols, slab, activations, &mut out);
         least = least.min(start.elapsed().as_secs_f64());
     }
     least

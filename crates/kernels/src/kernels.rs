@@ -12,6 +12,9 @@ use crate::format::{ActivationType, Format, QuantType};
 use crate::ops::{self, AttendArgs, KvType, MatmulArgs, RopeLayout};
 use crate::simd;
 
+/// Batches of up to so many tokens have products whose bits do not depend on their company.
+pub const FEW_TOKENS: usize = 16;
+
 /// Multiplies the operands, whose lengths agree.
 pub(crate) type MatmulFn = fn(&mut MatmulArgs<'_>);
 
@@ -94,8 +97,9 @@ impl Kernels {
 
     /// Writes one row of activations in the form that a weight format is multiplied with.
     ///
-    /// Shapes: `x` is `[cols]`, `out` has `activation.row_bytes(cols)` bytes; [`ActivationType`] tells the layout. All
-    /// tiers write the same bytes. A block with a NaN or an infinity gets a NaN scale.
+    /// Shapes: `x` is `[cols]`, `out` has `activation.row_bytes(cols)` bytes; [`ActivationType`] tells what is in
+    /// it. Quants, scales and sums are the same for all tiers, but each arranges them as its products want them: only
+    /// the tier that wrote a row can read it. A block with a NaN or an infinity gets a NaN scale.
     /// Panics if the lengths disagree or `cols` is no whole number of blocks.
     pub fn quantise(&self, activation: ActivationType, x: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), activation.row_bytes(x.len()), "quantise {activation:?}: bytes for {}", x.len());
@@ -106,11 +110,13 @@ impl Kernels {
         }
     }
 
-    /// Multiplies weight rows with activation rows: `out[r * m + t]` is the dot product of row `r` and token `t`.
+    /// Multiplies weight rows with activation rows: `out[t * n + r]` is the dot product of row `r` and token `t`.
     ///
-    /// Each value has the same bits however many rows and tokens the call has and wherever they stand in it.
+    /// Each value has the same bits however many rows and tokens the call has and wherever they stand in it, as long as
+    /// there are at most [`FEW_TOKENS`]. With more of them values may be rounded in another order: they are as near to the
+    /// exact product of the quantised operands, and again the same bits in every such company.
     /// Shapes: `weights` is `[n, cols]` in `quant`, `activations` is `[m, cols]` in `quant.format().activation`, `out`
-    /// is `[n, m]`; `n` and `m` follow from the lengths.
+    /// is `[m, n]`; `n` and `m` follow from the lengths.
     /// Panics if `cols` is 0 or no whole number of blocks, if a matrix ends inside a row or if `out` is not `n * m`.
     pub fn matmul(&self, quant: QuantType, cols: usize, weights: &[u8], activations: &[u8], out: &mut [f32]) {
         let format = quant.format();

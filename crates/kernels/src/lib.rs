@@ -15,5 +15,5 @@ mod ops;
 mod simd;
 
 pub use format::{ActivationType, Format, QuantType};
-pub use kernels::Kernels;
+pub use kernels::{FEW_TOKENS, Kernels};
 pub use ops::{AttendArgs, KvType, RopeLayout};

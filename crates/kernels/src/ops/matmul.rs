@@ -5,7 +5,7 @@ use crate::format::Format;
 /// The operands of a matrix product, their lengths checked.
 ///
 /// Shapes: `weights` is `[n_rows, cols]` in `format`, `activations` is `[n_tokens, cols]` in the format's activation
-/// type, `out` is `[n_rows, n_tokens]`.
+/// type, `out` is `[n_tokens, n_rows]`.
 pub(crate) struct MatmulArgs<'a> {
     pub(crate) format: &'static Format,
     pub(crate) cols: usize,
@@ -33,9 +33,8 @@ pub(crate) fn matmul(args: &mut MatmulArgs<'_>) {
     let (weight_bytes, activation_bytes) = (args.weight_row_bytes(), args.activation_row_bytes());
     for row in 0..args.n_rows {
         let weights = &args.weights[row * weight_bytes..][..weight_bytes];
-        let out = &mut args.out[row * args.n_tokens..][..args.n_tokens];
-        for (activation, out) in args.activations.chunks_exact(activation_bytes).zip(out) {
-            *out = (args.format.dot)(weights, activation, args.cols);
+        for (token, activation) in args.activations.chunks_exact(activation_bytes).enumerate() {
+            args.out[token * args.n_rows + row] = (args.format.dot)(weights, activation, args.cols);
         }
     }
 }

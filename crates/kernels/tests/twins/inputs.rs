@@ -121,13 +121,13 @@ pub(crate) fn term_bound(format: &Format, row: &[u8], x: &[f32]) -> TermBound {
     bound
 }
 
-/// The rows of `x` (each `cols` long) in an activation type, written by the scalar tier.
-pub(crate) fn activations(activation: ActivationType, x: &[f32], cols: usize) -> Vec<u8> {
+/// The rows of `x` (each `cols` long) in an activation type, as a tier writes them.
+pub(crate) fn activations(kernels: &Kernels, activation: ActivationType, x: &[f32], cols: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for row in x.chunks_exact(cols) {
         let start = out.len();
         out.resize(start + activation.row_bytes(cols), 0);
-        Kernels::scalar().quantise(activation, row, &mut out[start..]);
+        kernels.quantise(activation, row, &mut out[start..]);
     }
     out
 }

@@ -48,7 +48,8 @@ proptest! {
             x[len - 1] = -x[len - 2];
             let mut want = vec![0xAA; activation.row_bytes(x.len())];
             Kernels::scalar().quantise(activation, &x, &mut want);
-            for kernels in Kernels::available() {
+            // Its own arrangement is compared where it is made, in simd/avx512/activation.rs.
+            for kernels in Kernels::available().iter().filter(|kernels| kernels.name() != "avx512") {
                 let mut got = vec![0x55; want.len()];
                 kernels.quantise(activation, &x, &mut got);
                 prop_assert_eq!(&want, &got, "{:?} {:?}", kernels, activation);

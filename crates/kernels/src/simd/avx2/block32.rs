@@ -255,9 +255,7 @@ pub(super) fn store_sums(args: &mut MatmulArgs<'_>, first_row: usize, first_toke
     let mut lanes = [0.0; 8];
     for (t, sum) in sums.iter().enumerate() {
         store_f32(*sum, &mut lanes);
-        let out = args.out[first_row * args.n_tokens..].chunks_exact_mut(args.n_tokens);
-        for (out, lane) in out.zip(lanes) {
-            out[first_token + t] = lane;
-        }
+        let out = &mut args.out[(first_token + t) * args.n_rows..][first_row..args.n_rows.min(first_row + 8)];
+        out.iter_mut().zip(lanes).for_each(|(out, lane)| *out = lane);
     }
 }

@@ -48,7 +48,9 @@ fn matmul<const BYTES: usize, const EIGHT: usize>(args: &mut MatmulArgs<'_>, wid
                 [tile[2], tile[3]] = multiply_tile([c, d], tokens, &widen);
             }
             for (r, sums) in tile.iter().enumerate().take(n) {
-                args.out[(row + r) * n_tokens + token..][..m].copy_from_slice(&sums[..m]);
+                for (t, sum) in sums.iter().enumerate().take(m) {
+                    args.out[(token + t) * n_rows + row + r] = *sum;
+                }
             }
         }
     }

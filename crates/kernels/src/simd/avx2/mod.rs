@@ -18,7 +18,7 @@ mod q5;
 mod q5_k;
 mod q6_k;
 mod q8_0;
-mod quantise;
+pub(super) mod quantise;
 mod rms_norm;
 mod softmax;
 mod super_block;

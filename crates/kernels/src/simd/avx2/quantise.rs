@@ -47,7 +47,7 @@ fn magnitude(x: &[f32; 8]) -> __m256i {
 /// The largest magnitude, or NaN if there is one.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn largest_magnitude(eights: &[[f32; 8]]) -> f32 {
+pub(in crate::simd) fn largest_magnitude(eights: &[[f32; 8]]) -> f32 {
     let mut max = _mm256_setzero_si256();
     for eight in eights {
         max = _mm256_max_epi32(max, magnitude(eight));
@@ -61,7 +61,7 @@ fn largest_magnitude(eights: &[[f32; 8]]) -> f32 {
 /// The first number with this magnitude.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn first_of_magnitude(x: &[f32; 256], largest: f32) -> f32 {
+pub(in crate::simd) fn first_of_magnitude(x: &[f32; 256], largest: f32) -> f32 {
     let wanted = _mm256_set1_epi32(largest.to_bits().cast_signed());
     for eight in x.as_chunks::<8>().0 {
         let found = _mm256_castsi256_ps(_mm256_cmpeq_epi32(magnitude(eight), wanted));
@@ -76,7 +76,7 @@ fn first_of_magnitude(x: &[f32; 256], largest: f32) -> f32 {
 /// Writes 32 quants and returns the sums of the first and the last sixteen.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn quantise_32(x: &[f32; 32], inverse: f32, quants: &mut [u8; 32]) -> [i16; 2] {
+pub(in crate::simd) fn quantise_32(x: &[f32; 32], inverse: f32, quants: &mut [u8; 32]) -> [i16; 2] {
     if inverse == 0.0 {
         *quants = [0; 32];
         return [0; 2];

@@ -80,7 +80,7 @@ fn multiply_tile<const T: usize, const BYTES: usize, const SIXTEEN: usize>(
     }
     for (r, sums) in sums.iter().enumerate().take(args.n_rows - row) {
         for (t, sum) in sums.iter().enumerate() {
-            args.out[(row + r) * args.n_tokens + token + t] = _mm512_reduce_add_ps(*sum);
+            args.out[(token + t) * args.n_rows + row + r] = _mm512_reduce_add_ps(*sum);
         }
     }
 }

@@ -5,20 +5,10 @@
 
 use std::arch::x86_64::*;
 
+use crate::ops::MatmulArgs;
+
 /// One item per weight row that a vector holds.
 pub(super) type Rows<T> = [T; 16];
-
-/// Asks for the bytes that lie `distance` behind `bytes`, into the second-level cache. Such bytes need not exist.
-///
-/// Sixteen rows read side by side are more streams than the processor foresees; the next sixteen lie behind these.
-#[inline(always)]
-pub(super) fn prefetch(bytes: &[u8], distance: usize) {
-    for line in 0..bytes.len().div_ceil(64) {
-        let address = bytes.as_ptr().wrapping_add(64 * line + distance).cast();
-        // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
-    }
-}
 
 /// `f` of each item. Unlike `array::map` it is always inlined, without which `f` loses the tier's instructions.
 #[inline(always)]
@@ -28,6 +18,13 @@ pub(super) fn each<T: Copy, U: Copy, const N: usize>(items: [T; N], f: impl Fn(T
         results[i] = f(items[i]);
     }
     results
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load_f32(x: &[f32; 16]) -> __m512 {
+    // SAFETY: the reference covers 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_ps(x.as_ptr()) }
 }
 
 #[inline]
@@ -47,6 +44,34 @@ pub(super) fn load_singles(bytes: &[u8; 64]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load_64(bytes: &[u8; 64]) -> __m512i {
+    // SAFETY: the reference covers 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load_words(words: &[i16; 32]) -> __m512i {
+    // SAFETY: the reference covers 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn load_lanes(lanes: &[i32; 16]) -> __m512i {
+    // SAFETY: the reference covers 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(lanes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn store_64(x: __m512i, out: &mut [u8; 64]) {
+    // SAFETY: the reference covers 64 writable bytes; the store needs no alignment.
+    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), x) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn load_32(bytes: &[u8; 32]) -> __m256i {
     // SAFETY: the reference covers 32 readable bytes; the load needs no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
@@ -54,7 +79,7 @@ pub(super) fn load_32(bytes: &[u8; 32]) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn load_16(bytes: &[u8; 16]) -> __m128i {
+pub(super) fn load_16(bytes: &[u8; 16]) -> __m128i {
     // SAFETY: the reference covers 16 readable bytes; the load needs no alignment.
     unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
 }
@@ -70,6 +95,28 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn broadcast_4(bytes: &[u8], at: usize) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(*part(bytes, at)))
+}
+
+/// All lanes the number in the four bytes at `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn broadcast_single(bytes: &[u8], at: usize) -> __m512 {
+    _mm512_set1_ps(f32::from_le_bytes(*part(bytes, at)))
+}
+
+/// Adds the lanes of `x` to rows `first_row..first_row + 16` of a token's output, as far as the rows reach.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn add_to_column(args: &mut MatmulArgs<'_>, first_row: usize, token: usize, x: __m512) {
+    let out = &mut args.out[token * args.n_rows..][first_row..args.n_rows.min(first_row + 16)];
+    match out.first_chunk_mut() {
+        Some(out) => store_f32(_mm512_add_ps(load_f32(out), x), out),
+        None => {
+            let mut lanes = [0.0; 16];
+            store_f32(x, &mut lanes);
+            out.iter_mut().zip(lanes).for_each(|(out, lane)| *out += lane);
+        }
+    }
 }
 
 /// 16 bytes of each row as four vectors: vector `c` has bytes `4c..4c+4` of row `r` in lane `r`.

@@ -3,12 +3,17 @@
 use std::arch::x86_64::*;
 
 use super::block32::{self, AFFINE, Block};
+use super::few::{self, Chunk, FEW};
+use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, transpose_16, widen_two_halves};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<18, 8>(args, |rows| Block {
+    if args.n_tokens <= FEW {
+        return few::matmul::<18, 16, 1, 8>(args, |blocks| chunk_q4_0(blocks));
+    }
+    block32::matmul::<18, 3>(args, |rows| Block {
         quants: nibbles(transpose_16(each(rows, |row| part(row, 2)))),
         scale: gather_half(each(rows, |row| part(row, 0))),
         min: _mm512_setzero_ps(),
@@ -17,10 +22,32 @@ pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
+    if args.n_tokens <= FEW {
+        return few::matmul::<20, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q4_1(blocks));
+    }
     block32::matmul::<20, AFFINE>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 4)))), scale, min }
     });
+}
+
+/// Sixteen consecutive blocks of a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk_q4_0(blocks: &[[u8; 18]; 16]) -> Chunk<1> {
+    Chunk {
+        quants: nibbles(transpose_16(each(blocks.each_ref(), |block| part(block, 2)))),
+        scales: [widen_two_halves(fields::<18, 0>(blocks))[0]],
+        min: _mm512_setzero_ps(),
+    }
+}
+
+/// As [`chunk_q4_0`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk_q4_1(blocks: &[[u8; 20]; 16]) -> Chunk<1> {
+    let [scale, min] = widen_two_halves(fields::<20, 0>(blocks));
+    Chunk { quants: nibbles(transpose_16(each(blocks.each_ref(), |block| part(block, 4)))), scales: [scale], min }
 }
 
 /// The low halves of the bytes, then the high ones.

@@ -3,13 +3,18 @@
 use std::arch::x86_64::*;
 
 use super::block32::{self, AFFINE, Block};
+use super::few::{self, Chunk, FEW};
+use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, pick_bytes, transpose_16, widen_two_halves};
 use super::q4::nibbles;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<22, 16>(args, |rows| {
+    if args.n_tokens <= FEW {
+        return few::matmul::<22, 16, 1, 16>(args, |blocks| chunk_q5_0(blocks));
+    }
+    block32::matmul::<22, 4>(args, |rows| {
         let low = nibbles(transpose_16(each(rows, |row| part(row, 6))));
         Block {
             quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 2))), low),
@@ -21,11 +26,35 @@ pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q5_1(args: &mut MatmulArgs<'_>) {
+    if args.n_tokens <= FEW {
+        return few::matmul::<24, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q5_1(blocks));
+    }
     block32::matmul::<24, AFFINE>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         let low = nibbles(transpose_16(each(rows, |row| part(row, 8))));
         Block { quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 4))), low), scale, min }
     });
+}
+
+/// Sixteen consecutive blocks of a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk_q5_0(blocks: &[[u8; 22]; 16]) -> Chunk<1> {
+    let low = nibbles(transpose_16(each(blocks.each_ref(), |block| part(block, 6))));
+    Chunk {
+        quants: add_fifth_bits(fields::<22, 2>(blocks), low),
+        scales: [widen_two_halves(fields::<22, 0>(blocks))[0]],
+        min: _mm512_setzero_ps(),
+    }
+}
+
+/// As [`chunk_q5_0`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk_q5_1(blocks: &[[u8; 24]; 16]) -> Chunk<1> {
+    let [scale, min] = widen_two_halves(fields::<24, 0>(blocks));
+    let low = nibbles(transpose_16(each(blocks.each_ref(), |block| part(block, 8))));
+    Chunk { quants: add_fifth_bits(fields::<24, 4>(blocks), low), scales: [scale], min }
 }
 
 /// Sets bit 4 of the bytes of vector `c` where bits `4c..4c+4` of the lane's word are set.

@@ -2,13 +2,20 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{Rows, ZERO, each, gather_half, part, pick_bytes, transpose_16, transpose_32};
+use super::few::{self, Chunk, FEW};
+use super::lanes::{
+    Rows, ZERO, each, gather_half, load_16, load_64, load_lanes, part, pick_bytes, transpose_16, transpose_32,
+};
 use super::q4::{high, low};
+use super::q4_k::spread_runs;
 use super::super_block::{self, Panel};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
+    if args.n_tokens <= FEW {
+        return few::matmul::<210, 2, 2, 32>(args, |blocks| chunk(blocks));
+    }
     super_block::matmul::<210, 16>(args, |rows, panel| {
         unpack_scales(each(rows, |row| part(row, 192)), panel);
         panel.d = gather_half(each(rows, |row| part(row, 208)));
@@ -45,4 +52,38 @@ fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<16>) {
         panel.mins[2 * i] = _mm512_srai_epi16::<8>(pick_bytes(four, [ZERO, 0, ZERO, 1]));
         panel.mins[2 * i + 1] = _mm512_srai_epi16::<8>(pick_bytes(four, [ZERO, 2, ZERO, 3]));
     }
+}
+
+/// Two consecutive blocks of a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk(blocks: &[[u8; 210]; 2]) -> Chunk<2> {
+    // Of the four groups in each half of a block, two share the low halves of two runs of 32 bytes, two the high.
+    const RUNS: [usize; 8] = [0, 1, 0, 1, 2, 3, 2, 3];
+    const SHIFTS: [i32; 16] = [0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4];
+    let mut quants = spread_runs(each(blocks.each_ref(), |block| part(block, 0)), &RUNS, &SHIFTS);
+    let [first, second] = each(blocks.each_ref(), |block| load_64(part(block, 128)));
+    // Bit pair `g % 4` of a byte belongs to group `g`; turning the lane brings it to bits 4 and 5.
+    const TURNS: [i32; 16] = [4, 2, 0, 30, 4, 2, 0, 30, 4, 2, 0, 30, 4, 2, 0, 30];
+    for (c, quants) in quants.iter_mut().enumerate() {
+        let order: [i32; 16] = std::array::from_fn(|g| (g / 4 * 8 + c) as i32);
+        let pairs = _mm512_permutex2var_epi32(first, load_lanes(&order), second);
+        *quants = _mm512_or_si512(*quants, bits_4_5(_mm512_rolv_epi32(pairs, load_lanes(&TURNS))));
+    }
+    Chunk { quants, scales: group_scales(blocks), min: _mm512_setzero_ps() }
+}
+
+/// The scales of the first and of the last sixteen weights of each group.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn group_scales(blocks: &[[u8; 210]; 2]) -> [__m512; 2] {
+    let [first, second] = each(blocks.each_ref(), |block| load_16(part(block, 192)));
+    let pairs = _mm512_cvtepi16_epi32(_mm256_inserti128_si256::<1>(_mm256_castsi128_si256(first), second));
+    let [first, second] = each(blocks.each_ref(), |block| {
+        let d = _mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*part(block, 208))));
+        _mm512_broadcastss_ps(_mm_cvtph_ps(d))
+    });
+    let d = _mm512_mask_blend_ps(0xFF00, first, second);
+    let scale = |lanes| _mm512_mul_ps(d, _mm512_cvtepi32_ps(lanes));
+    [scale(_mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(pairs))), scale(_mm512_srai_epi32::<8>(pairs))]
 }

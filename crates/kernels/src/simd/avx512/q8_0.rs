@@ -3,16 +3,33 @@
 use std::arch::x86_64::*;
 
 use super::block32::{self, Block};
-use super::lanes::{each, gather_half, part, transpose_32};
+use super::few::{self, Chunk, FEW};
+use super::gather::fields;
+use super::lanes::{each, gather_half, part, transpose_32, widen_two_halves};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<34, 128>(args, |rows| {
+    if args.n_tokens <= FEW {
+        return few::matmul::<34, 16, 1, 128>(args, |blocks| chunk(blocks));
+    }
+    block32::matmul::<34, 7>(args, |rows| {
         let mut quants = transpose_32(each(rows, |row| part(row, 2)));
         for quants in &mut quants {
             *quants = _mm512_xor_si512(*quants, _mm512_set1_epi8(-128));
         }
         Block { quants, scale: gather_half(each(rows, |row| part(row, 0))), min: _mm512_setzero_ps() }
     });
+}
+
+/// Sixteen consecutive blocks of a row.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn chunk(blocks: &[[u8; 34]; 16]) -> Chunk<1> {
+    let signed = transpose_32(each(blocks.each_ref(), |block| part(block, 2)));
+    Chunk {
+        quants: each(signed, |quants| _mm512_xor_si512(quants, _mm512_set1_epi8(-128))),
+        scales: [widen_two_halves(fields::<34, 0>(blocks))[0]],
+        min: _mm512_setzero_ps(),
+    }
 }

@@ -48,15 +48,11 @@ pub(super) fn matmul<F: Tile>(args: &mut MatmulArgs<'_>, format: &F) {
 fn store<const T: usize, F: Tile>(args: &mut MatmulArgs<'_>, format: &F, row: usize, token: usize) -> usize {
     // SAFETY: this function itself may only be called where NEON is there.
     let sums: [float32x4_t; T] = unsafe { format.multiply(args, row, token) };
-    let mut lanes = [[0.0; 4]; T];
-    for (sum, lanes) in sums.into_iter().zip(&mut lanes) {
-        store_f32(sum, lanes);
-    }
-    for r in 0..4.min(args.n_rows - row) {
-        let out = &mut args.out[(row + r) * args.n_tokens + token..][..T];
-        for (out, lanes) in out.iter_mut().zip(&lanes) {
-            *out = lanes[r];
-        }
+    for (t, sum) in sums.into_iter().enumerate() {
+        let mut lanes = [0.0; 4];
+        store_f32(sum, &mut lanes);
+        let out = &mut args.out[(token + t) * args.n_rows..][row..args.n_rows.min(row + 4)];
+        out.iter_mut().zip(lanes).for_each(|(out, lane)| *out = lane);
     }
     T
 }

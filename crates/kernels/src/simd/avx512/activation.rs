@@ -1,0 +1,187 @@
+//! The activation rows of this tier: chunks of sixteen groups of 32 columns, a group in each 32-bit lane.
+//!
+//! A chunk has 768 bytes, twelve cache lines: eight vectors of quants (vector `c` has quants `4c..4c+4` of group `g` in
+//! lane `g`), the groups' scales and their scales times sums as `f32`, the sums of the first and the last sixteen quants
+//! of a group as two 16-bit numbers a lane, and the negated sums of all 32 as 32-bit numbers. A chunk that begins
+//! but does not end inside the row is filled up with zeros. The groups of a Q8_K block share its scale. Quants, scales
+//! and sums are those of the scalar quantisers.
+
+use super::lanes::{store_64, transpose_32};
+use crate::activation::{q8_1_scale, q8_k_scale};
+use crate::simd::avx2::quantise::{first_of_magnitude, largest_magnitude, quantise_32};
+
+/// Groups in a chunk.
+pub(super) const GROUPS: usize = 16;
+
+/// Columns in a chunk.
+pub(super) const COLUMNS: usize = 32 * GROUPS;
+
+/// Bytes of a chunk.
+pub(super) const BYTES: usize = 768;
+
+/// A chunk of an activation row.
+pub(super) type Chunk = [u8; BYTES];
+
+/// Where the parts of a chunk begin.
+pub(super) const SCALES: usize = 512;
+pub(super) const SCALED_SUMS: usize = 576;
+pub(super) const HALF_SUMS: usize = 640;
+pub(super) const NEGATED_SUMS: usize = 704;
+
+/// The chunks of a row.
+#[inline(always)]
+pub(super) fn chunks(row: &[u8]) -> &[Chunk] {
+    row.as_chunks().0
+}
+
+/// Quants, scales and sums of up to sixteen groups, before they are put in order.
+struct Groups {
+    quants: [[u8; 32]; GROUPS],
+    scales: [f32; GROUPS],
+    sums: [[i16; 2]; GROUPS],
+}
+
+/// Quantises a row to Q8_1.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn quantise_q8_1(x: &[f32], out: &mut [u8]) {
+    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut().0) {
+        let mut groups = Groups::new();
+        for (g, x) in x.as_chunks::<32>().0.iter().enumerate() {
+            let (inverse, scale) = q8_1_scale(largest_magnitude(x.as_chunks().0));
+            groups.scales[g] = scale;
+            groups.sums[g] = quantise_32(x, inverse, &mut groups.quants[g]);
+        }
+        groups.write(out);
+    }
+}
+
+/// Quantises a row to Q8_K.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) fn quantise_q8_k(x: &[f32], out: &mut [u8]) {
+    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut().0) {
+        let mut groups = Groups::new();
+        for (block, x) in x.as_chunks::<256>().0.iter().enumerate() {
+            let largest = largest_magnitude(x.as_chunks().0);
+            let (inverse, scale) = q8_k_scale(first_of_magnitude(x, largest));
+            for (g, x) in (8 * block..).zip(x.as_chunks::<32>().0) {
+                groups.scales[g] = scale;
+                groups.sums[g] = quantise_32(x, inverse, &mut groups.quants[g]);
+            }
+        }
+        groups.write(out);
+    }
+}
+
+impl Groups {
+    fn new() -> Groups {
+        Groups { quants: [[0; 32]; GROUPS], scales: [0.0; GROUPS], sums: [[0; 2]; GROUPS] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn write(&self, out: &mut Chunk) {
+        let (lines, _) = out.as_chunks_mut::<64>();
+        for (line, quants) in lines.iter_mut().zip(transpose_32(self.quants.each_ref())) {
+            store_64(quants, line);
+        }
+        let sums = self.sums.map(|[first, last]| first + last);
+        let scaled: [f32; GROUPS] = std::array::from_fn(|g| self.scales[g] * f32::from(sums[g]));
+        for g in 0..GROUPS {
+            out[SCALES + 4 * g..][..4].copy_from_slice(&self.scales[g].to_le_bytes());
+            out[SCALED_SUMS + 4 * g..][..4].copy_from_slice(&scaled[g].to_le_bytes());
+            out[HALF_SUMS + 4 * g..][..2].copy_from_slice(&self.sums[g][0].to_le_bytes());
+            out[HALF_SUMS + 4 * g + 2..][..2].copy_from_slice(&self.sums[g][1].to_le_bytes());
+            out[NEGATED_SUMS + 4 * g..][..4].copy_from_slice(&(-i32::from(sums[g])).to_le_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::activation::{Q8_1Row, Q8KRow};
+    use crate::format::ActivationType;
+    use crate::simd::avx512::is_supported;
+
+    /// Rough values with a broken one, groups of zeros and a tie of magnitudes.
+    fn values(len: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 37 % 101) as f32 - 50.0) * if i / 32 % 5 == 3 { 0.0 } else { (i / 32 + 1) as f32 };
+        let mut x: Vec<f32> = (0..len).map(value).collect();
+        x[1] = -900.0;
+        x[2] = 900.0;
+        x[len - 1] = f32::NAN;
+        x
+    }
+
+    fn quants(row: &[u8], group: usize) -> [u8; 32] {
+        let chunk = &row.as_chunks::<BYTES>().0[group / GROUPS];
+        std::array::from_fn(|i| chunk[64 * (i / 4) + 4 * (group % GROUPS) + i % 4])
+    }
+
+    /// Four bytes of the group's lane in the vector at `at`.
+    fn lane(row: &[u8], group: usize, at: usize) -> [u8; 4] {
+        let chunk = &row.as_chunks::<BYTES>().0[group / GROUPS];
+        *chunk[at + 4 * (group % GROUPS)..].first_chunk().unwrap()
+    }
+
+    fn check_group(row: &[u8], group: usize, scale: f32, halves: [i16; 2], scalar: &[u8]) {
+        assert_eq!(quants(row, group), scalar, "group {group}");
+        assert_eq!(f32::from_le_bytes(lane(row, group, SCALES)).to_bits(), scale.to_bits());
+        let sum = halves[0] + halves[1];
+        assert_eq!(f32::from_le_bytes(lane(row, group, SCALED_SUMS)).to_bits(), (scale * f32::from(sum)).to_bits());
+        assert_eq!(lane(row, group, HALF_SUMS).as_chunks().0, halves.map(i16::to_le_bytes));
+        assert_eq!(i32::from_le_bytes(lane(row, group, NEGATED_SUMS)), -i32::from(sum));
+    }
+
+    #[test]
+    fn rows_hold_what_the_scalar_quantisers_write() {
+        if !is_supported() {
+            return;
+        }
+        for len in [32, 224, 512, 576, 1536] {
+            let x = values(len);
+            let mut scalar = vec![0; ActivationType::Q8_1.row_bytes(len)];
+            crate::activation::quantise_q8_1(&x, &mut scalar);
+            let mut row = vec![0x55; scalar.len()];
+            // SAFETY: `is_supported` found the instructions.
+            unsafe { quantise_q8_1(&x, &mut row) };
+            let want = Q8_1Row::new(&scalar, len);
+            for group in 0..len / 32 {
+                let half = |at| want.quants(group)[at..at + 16].iter().map(|q| i16::from(q.cast_signed())).sum();
+                check_group(&row, group, want.scale(group), [half(0), half(16)], want.quants(group));
+                assert_eq!(half(0) + half(16), want.sum(group));
+            }
+            check_padding(&row, len);
+        }
+    }
+
+    #[test]
+    fn groups_of_a_large_block_share_its_scale() {
+        if !is_supported() {
+            return;
+        }
+        for len in [256, 512, 768] {
+            let x = values(len);
+            let mut scalar = vec![0; ActivationType::Q8_K.row_bytes(len)];
+            crate::activation::quantise_q8_k(&x, &mut scalar);
+            let mut row = vec![0x55; scalar.len()];
+            // SAFETY: `is_supported` found the instructions.
+            unsafe { quantise_q8_k(&x, &mut row) };
+            let want = Q8KRow::new(&scalar, len);
+            for group in 0..len / 32 {
+                let (block, in_block) = (group / 8, group % 8);
+                let sums = want.sums(block);
+                let halves = [sums[2 * in_block], sums[2 * in_block + 1]];
+                let quants = &want.quants(block)[32 * in_block..][..32];
+                check_group(&row, group, want.scale(block), halves, quants);
+            }
+            check_padding(&row, len);
+        }
+    }
+
+    fn check_padding(row: &[u8], len: usize) {
+        for group in len / 32..len.div_ceil(COLUMNS) * GROUPS {
+            check_group(row, group, 0.0, [0; 2], &[0; 32]);
+        }
+    }
+}

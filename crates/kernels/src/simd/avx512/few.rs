@@ -1,0 +1,161 @@
+//! The products of up to sixteen tokens: one weight row after another, sixteen groups of 32 columns at a time.
+//!
+//! A chunk of a weight row is unpacked once, with a group in each 32-bit lane as in [`super::activation`], and meets all
+//! tokens while it is in registers. No lane is ever summed with another before the row's end, the weights are read in the
+//! order in which they lie in memory, and nothing depends on how many rows and tokens a call has: a product adds, chunk
+//! after chunk, the groups' exact integer dot products times weight scale times activation scale to sixteen lanes, then
+//! the minima times the scaled activation sums, and sums the lanes at the end.
+
+use std::arch::x86_64::*;
+
+use super::activation::{self, HALF_SUMS, SCALED_SUMS, SCALES};
+use super::lanes::{load_64, load_singles, part};
+use crate::ops::MatmulArgs;
+
+/// Products of up to so many tokens have the same bits in every company.
+pub(super) const FEW: usize = 16;
+
+/// Sixteen groups of a weight row.
+///
+/// With `S` of 1, a weight of group `g` is `scale[0][g] * (quant - OFFSET) + min[g]`. With `S` of 2, the first and the
+/// last sixteen weights of a group have scales of their own and there is no minimum.
+pub(super) struct Chunk<const S: usize> {
+    /// Unsigned; vector `c` has quants `4c..4c+4` of group `g` in lane `g`.
+    pub(super) quants: [__m512i; 8],
+    pub(super) scales: [__m512; S],
+    pub(super) min: __m512,
+}
+
+/// The offset of formats with minima.
+pub(super) const AFFINE: i16 = 0;
+
+/// Multiplies blocks of `BYTES` bytes, of which `unpack` makes a chunk out of `BLOCKS`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFSET: i16>(
+    args: &mut MatmulArgs<'_>,
+    unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
+) {
+    if args.n_tokens == 1 {
+        return one_token::<BYTES, BLOCKS, S, OFFSET>(args, unpack);
+    }
+    for first in (0..args.n_tokens).step_by(FEW) {
+        some_tokens::<BYTES, BLOCKS, S, OFFSET>(args, first, &unpack);
+    }
+}
+
+/// Multiplies all rows with the only token.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn one_token<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFSET: i16>(
+    args: &mut MatmulArgs<'_>,
+    unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
+) {
+    let activations = activation::chunks(args.activations);
+    let rows = args.weights.as_chunks::<BYTES>().0.chunks_exact(args.cols / args.format.block_len);
+    for (row, out) in rows.zip(args.out.iter_mut()) {
+        let mut sum = _mm512_setzero_ps();
+        let (whole, rest) = row.as_chunks::<BLOCKS>();
+        for (blocks, activation) in whole.iter().zip(activations) {
+            sum = unpack(blocks).add_product::<OFFSET>(activation, sum);
+        }
+        if !rest.is_empty() {
+            sum = unpack(&padded(rest)).add_product::<OFFSET>(&activations[whole.len()], sum);
+        }
+        *out = _mm512_reduce_add_ps(sum);
+    }
+}
+
+/// Multiplies all rows, two at a time, with up to [`FEW`] tokens from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFSET: i16>(
+    args: &mut MatmulArgs<'_>,
+    first: usize,
+    unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
+) {
+    let row_blocks = args.cols / args.format.block_len;
+    let row_chunks = args.cols.div_ceil(activation::COLUMNS);
+    let n_tokens = FEW.min(args.n_tokens - first);
+    let activations = &activation::chunks(args.activations)[first * row_chunks..][..n_tokens * row_chunks];
+    let blocks = args.weights.as_chunks::<BYTES>().0;
+    for row in (0..args.n_rows).step_by(2) {
+        let second = (row + 1).min(args.n_rows - 1);
+        let rows = [&blocks[row * row_blocks..][..row_blocks], &blocks[second * row_blocks..][..row_blocks]];
+        let mut sums = [[_mm512_setzero_ps(); 2]; FEW];
+        for c in 0..row_chunks {
+            let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
+            for (token, sums) in sums[..n_tokens].iter_mut().enumerate() {
+                let activation = &activations[token * row_chunks + c];
+                for (sum, chunk) in sums.iter_mut().zip(&chunks) {
+                    *sum = chunk.add_product::<OFFSET>(activation, *sum);
+                }
+            }
+        }
+        for (token, sums) in (first..).zip(&sums[..n_tokens]) {
+            args.out[token * args.n_rows + row] = _mm512_reduce_add_ps(sums[0]);
+            args.out[token * args.n_rows + second] = _mm512_reduce_add_ps(sums[1]);
+        }
+    }
+}
+
+/// Unpacks chunk `c` of a row, which may be its last and short.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn unpack_chunk<const BYTES: usize, const BLOCKS: usize, const S: usize>(
+    row: &[[u8; BYTES]],
+    c: usize,
+    unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
+) -> Chunk<S> {
+    match row[c * BLOCKS..].first_chunk() {
+        Some(blocks) => unpack(blocks),
+        None => unpack(&padded(&row[c * BLOCKS..])),
+    }
+}
+
+/// The blocks with blocks of zeros behind.
+#[cold]
+fn padded<const BYTES: usize, const BLOCKS: usize>(blocks: &[[u8; BYTES]]) -> [[u8; BYTES]; BLOCKS] {
+    let mut padded = [[0; BYTES]; BLOCKS];
+    padded[..blocks.len()].copy_from_slice(blocks);
+    padded
+}
+
+impl<const S: usize> Chunk<S> {
+    /// Adds the products of this chunk and one of an activation row to the lanes of `sum`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn add_product<const OFFSET: i16>(&self, activation: &activation::Chunk, mut sum: __m512) -> __m512 {
+        let dots = self.multiply_quants::<OFFSET>(activation);
+        let activation_scales = load_singles(part(activation, SCALES));
+        for (dots, scales) in dots.into_iter().zip(self.scales) {
+            let scales = _mm512_mul_ps(scales, activation_scales);
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sum);
+        }
+        if OFFSET == AFFINE {
+            sum = _mm512_fmadd_ps(self.min, load_singles(part(activation, SCALED_SUMS)), sum);
+        }
+        sum
+    }
+
+    /// The dot products of the groups or, with `S` of 2, of their halves; exact.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn multiply_quants<const OFFSET: i16>(&self, activation: &activation::Chunk) -> [__m512i; S] {
+        let mut dots = [_mm512_setzero_si512(); S];
+        if OFFSET != AFFINE {
+            let half_sums = load_64(part(activation, HALF_SUMS));
+            // The sums of both halves, or of one for each of the two results.
+            let offsets = if S == 1 { [[-OFFSET, -OFFSET]; 2] } else { [[-OFFSET, 0], [0, -OFFSET]] };
+            for (dots, [first, last]) in dots.iter_mut().zip(offsets) {
+                let pair = i32::from(first.cast_unsigned()) | i32::from(last) << 16;
+                *dots = _mm512_dpwssd_epi32(*dots, half_sums, _mm512_set1_epi32(pair));
+            }
+        }
+        for (c, &quants) in self.quants.iter().enumerate() {
+            let at = c * S / 8;
+            dots[at] = _mm512_dpbusd_epi32(dots[at], quants, load_64(part(activation, 64 * c)));
+        }
+        dots
+    }
+}
