@@ -6,7 +6,9 @@
 //! but does not end inside the row is filled up with zeros. The groups of a Q8_K block share its scale. Quants, scales
 //! and sums are those of the scalar quantisers.
 
-use super::lanes::{store_64, transpose_32};
+use std::arch::x86_64::*;
+
+use super::lanes::{load_64, store_64, transpose_32};
 use crate::activation::{q8_1_scale, q8_k_scale};
 use crate::simd::avx2::quantise::{first_of_magnitude, largest_magnitude, quantise_32};
 
@@ -16,22 +18,105 @@ pub(super) const GROUPS: usize = 16;
 /// Columns in a chunk.
 pub(super) const COLUMNS: usize = 32 * GROUPS;
 
-/// Bytes of a chunk.
-pub(super) const BYTES: usize = 768;
+/// A chunk of an activation row: twelve cache lines.
+#[repr(C)]
+pub(super) struct Chunk {
+    /// Vector `c` has quants `4c..4c+4` of group `g` in lane `g`.
+    quants: [Lanes; 8],
+    scales: Lanes,
+    scaled_sums: Lanes,
+    half_sums: Lanes,
+    negated_sums: Lanes,
+}
 
-/// A chunk of an activation row.
-pub(super) type Chunk = [u8; BYTES];
+/// Four bytes of each group.
+type Lanes = [[u8; 4]; GROUPS];
 
-/// Where the parts of a chunk begin.
-pub(super) const SCALES: usize = 512;
-pub(super) const SCALED_SUMS: usize = 576;
-pub(super) const HALF_SUMS: usize = 640;
-pub(super) const NEGATED_SUMS: usize = 704;
+const _: () = assert!(size_of::<Chunk>() == 768 && align_of::<Chunk>() == 1);
 
 /// The chunks of a row.
 #[inline(always)]
 pub(super) fn chunks(row: &[u8]) -> &[Chunk] {
-    row.as_chunks().0
+    let (chunks, _) = row.as_chunks::<{ size_of::<Chunk>() }>();
+    // SAFETY: a chunk is as long as its bytes, needs no alignment and may have any value.
+    unsafe { std::slice::from_raw_parts(chunks.as_ptr().cast(), chunks.len()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn all(lanes: &Lanes) -> __m512i {
+    load_64(lanes.as_flattened().first_chunk().expect("sixteen times four bytes"))
+}
+
+/// One lane's bytes in all lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn one(lanes: &Lanes, group: usize) -> __m512i {
+    _mm512_set1_epi32(i32::from_le_bytes(lanes[group]))
+}
+
+/// Whole vectors, a group in each lane.
+impl Chunk {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn quants(&self, c: usize) -> __m512i {
+        all(&self.quants[c])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn scales(&self) -> __m512 {
+        _mm512_castsi512_ps(all(&self.scales))
+    }
+
+    /// The groups' scales times the sums of their quants.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn scaled_sums(&self) -> __m512 {
+        _mm512_castsi512_ps(all(&self.scaled_sums))
+    }
+
+    /// The sums of the first and the last sixteen quants, as pairs of 16-bit numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn half_sums(&self) -> __m512i {
+        all(&self.half_sums)
+    }
+}
+
+/// What belongs to one group, in all lanes.
+impl Chunk {
+    /// Quants `4c..4c+4`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn group_quants(&self, group: usize, c: usize) -> __m512i {
+        one(&self.quants[c], group)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn group_scale(&self, group: usize) -> __m512 {
+        _mm512_castsi512_ps(one(&self.scales, group))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn group_scaled_sum(&self, group: usize) -> __m512 {
+        _mm512_castsi512_ps(one(&self.scaled_sums, group))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn group_half_sums(&self, group: usize) -> __m512i {
+        one(&self.half_sums, group)
+    }
+
+    /// The negated sum of the group's quants.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn group_negated_sum(&self, group: usize) -> __m512i {
+        one(&self.negated_sums, group)
+    }
 }
 
 /// Quants, scales and sums of up to sixteen groups, before they are put in order.
@@ -44,7 +129,7 @@ struct Groups {
 /// Quantises a row to Q8_1.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) fn quantise_q8_1(x: &[f32], out: &mut [u8]) {
-    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut().0) {
+    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut::<{ size_of::<Chunk>() }>().0) {
         let mut groups = Groups::new();
         for (g, x) in x.as_chunks::<32>().0.iter().enumerate() {
             let (inverse, scale) = q8_1_scale(largest_magnitude(x.as_chunks().0));
@@ -58,7 +143,7 @@ pub(super) fn quantise_q8_1(x: &[f32], out: &mut [u8]) {
 /// Quantises a row to Q8_K.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
 pub(super) fn quantise_q8_k(x: &[f32], out: &mut [u8]) {
-    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut().0) {
+    for (x, out) in x.chunks(COLUMNS).zip(out.as_chunks_mut::<{ size_of::<Chunk>() }>().0) {
         let mut groups = Groups::new();
         for (block, x) in x.as_chunks::<256>().0.iter().enumerate() {
             let largest = largest_magnitude(x.as_chunks().0);
@@ -79,19 +164,24 @@ impl Groups {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn write(&self, out: &mut Chunk) {
+    fn write(&self, out: &mut [u8; size_of::<Chunk>()]) {
         let (lines, _) = out.as_chunks_mut::<64>();
-        for (line, quants) in lines.iter_mut().zip(transpose_32(self.quants.each_ref())) {
+        let (quants, others) = lines.split_at_mut(8);
+        for (line, quants) in quants.iter_mut().zip(transpose_32(self.quants.each_ref())) {
             store_64(quants, line);
         }
         let sums = self.sums.map(|[first, last]| first + last);
-        let scaled: [f32; GROUPS] = std::array::from_fn(|g| self.scales[g] * f32::from(sums[g]));
         for g in 0..GROUPS {
-            out[SCALES + 4 * g..][..4].copy_from_slice(&self.scales[g].to_le_bytes());
-            out[SCALED_SUMS + 4 * g..][..4].copy_from_slice(&scaled[g].to_le_bytes());
-            out[HALF_SUMS + 4 * g..][..2].copy_from_slice(&self.sums[g][0].to_le_bytes());
-            out[HALF_SUMS + 4 * g + 2..][..2].copy_from_slice(&self.sums[g][1].to_le_bytes());
-            out[NEGATED_SUMS + 4 * g..][..4].copy_from_slice(&(-i32::from(sums[g])).to_le_bytes());
+            let [first, last] = self.sums[g].map(i16::to_le_bytes);
+            let lanes = [
+                self.scales[g].to_le_bytes(),
+                (self.scales[g] * f32::from(sums[g])).to_le_bytes(),
+                [first[0], first[1], last[0], last[1]],
+                (-i32::from(sums[g])).to_le_bytes(),
+            ];
+            for (line, lane) in others.iter_mut().zip(lanes) {
+                line[4 * g..][..4].copy_from_slice(&lane);
+            }
         }
     }
 }
@@ -113,24 +203,15 @@ mod tests {
         x
     }
 
-    fn quants(row: &[u8], group: usize) -> [u8; 32] {
-        let chunk = &row.as_chunks::<BYTES>().0[group / GROUPS];
-        std::array::from_fn(|i| chunk[64 * (i / 4) + 4 * (group % GROUPS) + i % 4])
-    }
-
-    /// Four bytes of the group's lane in the vector at `at`.
-    fn lane(row: &[u8], group: usize, at: usize) -> [u8; 4] {
-        let chunk = &row.as_chunks::<BYTES>().0[group / GROUPS];
-        *chunk[at + 4 * (group % GROUPS)..].first_chunk().unwrap()
-    }
-
-    fn check_group(row: &[u8], group: usize, scale: f32, halves: [i16; 2], scalar: &[u8]) {
-        assert_eq!(quants(row, group), scalar, "group {group}");
-        assert_eq!(f32::from_le_bytes(lane(row, group, SCALES)).to_bits(), scale.to_bits());
+    fn check_group(row: &[u8], group: usize, scale: f32, halves: [i16; 2], quants: &[u8]) {
+        let (chunk, lane) = (&chunks(row)[group / GROUPS], group % GROUPS);
+        let got: Vec<[u8; 4]> = chunk.quants.iter().map(|lanes| lanes[lane]).collect();
+        assert_eq!(got.as_flattened(), quants, "group {group}");
         let sum = halves[0] + halves[1];
-        assert_eq!(f32::from_le_bytes(lane(row, group, SCALED_SUMS)).to_bits(), (scale * f32::from(sum)).to_bits());
-        assert_eq!(lane(row, group, HALF_SUMS).as_chunks().0, halves.map(i16::to_le_bytes));
-        assert_eq!(i32::from_le_bytes(lane(row, group, NEGATED_SUMS)), -i32::from(sum));
+        assert_eq!(chunk.scales[lane], scale.to_le_bytes());
+        assert_eq!(chunk.scaled_sums[lane], (scale * f32::from(sum)).to_le_bytes());
+        assert_eq!(chunk.half_sums[lane].as_chunks().0, halves.map(i16::to_le_bytes));
+        assert_eq!(chunk.negated_sums[lane], (-i32::from(sum)).to_le_bytes());
     }
 
     #[test]

@@ -11,13 +11,17 @@
 //! products: a processor that starts one of either a cycle is at most at 80% (73%) of its int8 peak.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
-use super::activation::{self, NEGATED_SUMS, SCALED_SUMS, SCALES};
-use super::lanes::{Rows, add_to_column, broadcast_4, broadcast_single, each};
+use super::activation;
+use super::lanes::{Rows, add_to_column, each};
 use crate::ops::MatmulArgs;
 
 /// Tokens that meet a weight vector while it is in a register.
 pub(super) const TILE: usize = 8;
+
+/// Tokens that meet a panel: a chunk of each, 192 KiB in all, stays in the second-level cache while the rows pass by.
+pub(super) const TOKENS: usize = 256;
 
 /// Blocks in a panel: those of a chunk of activations. 10 KiB, which stay in the first-level cache beside the activations.
 const DEPTH: usize = activation::GROUPS;
@@ -41,20 +45,41 @@ pub(super) fn matmul<const BYTES: usize, const SHIFT: u32>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn(Rows<&[u8; BYTES]>) -> Block,
 ) {
-    let (row_blocks, row_chunks) = (args.cols / 32, args.cols.div_ceil(activation::COLUMNS));
-    let activations = activation::chunks(args.activations);
+    let (row_blocks, stride) = (args.cols / 32, args.cols.div_ceil(activation::COLUMNS));
+    let chunks = activation::chunks(args.activations);
     let zero = Block { quants: [_mm512_setzero_si512(); 8], scale: _mm512_setzero_ps(), min: _mm512_setzero_ps() };
     let mut panel = [zero; DEPTH];
     args.out.fill(0.0);
-    for chunk in 0..row_chunks {
-        let depth = DEPTH.min(row_blocks - chunk * DEPTH);
-        for first_row in (0..args.n_rows).step_by(16) {
-            let rows = each(sixteen_rows::<BYTES>(args, first_row), |row| &row[chunk * DEPTH..][..depth]);
-            for (b, block) in panel[..depth].iter_mut().enumerate() {
-                *block = unpack(each(rows, |row| &row[b]));
+    for first_token in (0..args.n_tokens).step_by(TOKENS) {
+        let tokens = first_token..args.n_tokens.min(first_token + TOKENS);
+        for chunk in 0..stride {
+            let depth = DEPTH.min(row_blocks - chunk * DEPTH);
+            for first_row in (0..args.n_rows).step_by(16) {
+                let rows = each(sixteen_rows::<BYTES>(args, first_row), |row| &row[chunk * DEPTH..][..depth]);
+                for (b, block) in panel[..depth].iter_mut().enumerate() {
+                    *block = unpack(each(rows, |row| &row[b]));
+                }
+                let activations = Activations { chunks: &chunks[chunk..], stride, tokens: tokens.clone() };
+                multiply_panel::<SHIFT>(args, &panel[..depth], activations, first_row);
             }
-            multiply_panel::<SHIFT>(args, &panel[..depth], &activations[chunk..], row_chunks, first_row);
         }
+    }
+}
+
+/// A chunk of each of some tokens.
+pub(super) struct Activations<'a> {
+    /// From that chunk of the first token of all on.
+    pub(super) chunks: &'a [activation::Chunk],
+    /// Chunks from a token's to the next token's.
+    pub(super) stride: usize,
+    pub(super) tokens: Range<usize>,
+}
+
+impl<'a> Activations<'a> {
+    /// The chunks of `T` tokens.
+    #[inline(always)]
+    pub(super) fn of<const T: usize>(&self, first: usize) -> [&'a activation::Chunk; T] {
+        std::array::from_fn(|t| &self.chunks[(first + t) * self.stride])
     }
 }
 
@@ -66,31 +91,30 @@ pub(super) fn sixteen_rows<'a, const BYTES: usize>(args: &MatmulArgs<'a>, first:
     std::array::from_fn(|r| &blocks[(first + r).min(args.n_rows - 1) * row_blocks..][..row_blocks])
 }
 
-/// Adds the products of a panel and every `stride`th chunk of `activations`, one of each token.
+/// Adds the products of a panel and a chunk of each token.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_panel<const SHIFT: u32>(
     args: &mut MatmulArgs<'_>,
     panel: &[Block],
-    activations: &[activation::Chunk],
-    stride: usize,
+    activations: Activations<'_>,
     first_row: usize,
 ) {
-    let mut token = 0;
-    while token + TILE <= args.n_tokens {
-        let chunks: [_; TILE] = std::array::from_fn(|t| &activations[(token + t) * stride]);
-        let sums = multiply_tile::<TILE, SHIFT>(panel, chunks);
+    let mut token = activations.tokens.start;
+    while token + TILE <= activations.tokens.end {
+        let sums = multiply_tile::<TILE, SHIFT>(panel, activations.of(token));
         (0..TILE).for_each(|t| add_to_column(args, first_row, token + t, sums[t]));
         token += TILE;
     }
-    for token in token..args.n_tokens {
-        let [sum] = multiply_tile::<1, SHIFT>(panel, [&activations[token * stride]]);
+    for token in token..activations.tokens.end {
+        let [sum] = multiply_tile::<1, SHIFT>(panel, activations.of(token));
         add_to_column(args, first_row, token, sum);
     }
 }
 
 /// The products of a panel and a chunk of each of `T` tokens.
-#[inline]
+// As a function of its own, so that the compiler's loops are those below.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize, const SHIFT: u32>(
     panel: &[Block],
@@ -101,19 +125,19 @@ fn multiply_tile<const T: usize, const SHIFT: u32>(
         let mut dots = [_mm512_setzero_si512(); T];
         if SHIFT != AFFINE {
             for t in 0..T {
-                dots[t] = _mm512_slli_epi32::<SHIFT>(broadcast_4(activations[t], NEGATED_SUMS + 4 * g));
+                dots[t] = _mm512_slli_epi32::<SHIFT>(activations[t].group_negated_sum(g));
             }
         }
         for (c, &weights) in block.quants.iter().enumerate() {
             for t in 0..T {
-                dots[t] = _mm512_dpbusd_epi32(dots[t], weights, broadcast_4(activations[t], 64 * c + 4 * g));
+                dots[t] = _mm512_dpbusd_epi32(dots[t], weights, activations[t].group_quants(g, c));
             }
         }
         for t in 0..T {
-            let scale = _mm512_mul_ps(block.scale, broadcast_single(activations[t], SCALES + 4 * g));
+            let scale = _mm512_mul_ps(block.scale, activations[t].group_scale(g));
             sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t]), scale, sums[t]);
             if SHIFT == AFFINE {
-                sums[t] = _mm512_fmadd_ps(block.min, broadcast_single(activations[t], SCALED_SUMS + 4 * g), sums[t]);
+                sums[t] = _mm512_fmadd_ps(block.min, activations[t].group_scaled_sum(g), sums[t]);
             }
         }
     }

@@ -8,12 +8,14 @@
 
 use std::arch::x86_64::*;
 
-use super::activation::{self, HALF_SUMS, SCALED_SUMS, SCALES};
-use super::lanes::{load_64, load_singles, part};
+use super::activation;
 use crate::ops::MatmulArgs;
 
 /// Products of up to so many tokens have the same bits in every company.
 pub(super) const FEW: usize = 16;
+
+/// Rows that meet a chunk of all tokens' activations while it is in the first-level cache.
+const ROWS: usize = 8;
 
 /// Sixteen groups of a weight row.
 ///
@@ -79,22 +81,39 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
     let n_tokens = FEW.min(args.n_tokens - first);
     let activations = &activation::chunks(args.activations)[first * row_chunks..][..n_tokens * row_chunks];
     let blocks = args.weights.as_chunks::<BYTES>().0;
-    for row in (0..args.n_rows).step_by(2) {
-        let second = (row + 1).min(args.n_rows - 1);
-        let rows = [&blocks[row * row_blocks..][..row_blocks], &blocks[second * row_blocks..][..row_blocks]];
-        let mut sums = [[_mm512_setzero_ps(); 2]; FEW];
+    for first_row in (0..args.n_rows).step_by(ROWS) {
+        // Rows past the end repeat the last one; their results are dropped.
+        let rows: [_; ROWS] =
+            std::array::from_fn(|r| &blocks[(first_row + r).min(args.n_rows - 1) * row_blocks..][..row_blocks]);
+        let n_rows = ROWS.min(args.n_rows - first_row);
+        let mut sums = [[[_mm512_setzero_ps(); 2]; FEW]; ROWS / 2];
         for c in 0..row_chunks {
-            let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
-            for (token, sums) in sums[..n_tokens].iter_mut().enumerate() {
-                let activation = &activations[token * row_chunks + c];
-                for (sum, chunk) in sums.iter_mut().zip(&chunks) {
-                    *sum = chunk.add_product::<OFFSET>(activation, *sum);
-                }
+            for (rows, sums) in rows[..n_rows.next_multiple_of(2)].as_chunks::<2>().0.iter().zip(&mut sums) {
+                let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
+                add_products::<S, OFFSET>(&chunks, &activations[c..], row_chunks, &mut sums[..n_tokens]);
             }
         }
-        for (token, sums) in (first..).zip(&sums[..n_tokens]) {
-            args.out[token * args.n_rows + row] = _mm512_reduce_add_ps(sums[0]);
-            args.out[token * args.n_rows + second] = _mm512_reduce_add_ps(sums[1]);
+        for r in 0..n_rows {
+            for t in 0..n_tokens {
+                args.out[(first + t) * args.n_rows + first_row + r] = _mm512_reduce_add_ps(sums[r / 2][t][r % 2]);
+            }
+        }
+    }
+}
+
+/// Adds the products of the chunks of two rows and every `stride`th one of `activations` to the tokens' sums.
+// As a function of its own, so that the compiler keeps the chunks in registers.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add_products<const S: usize, const OFFSET: i16>(
+    chunks: &[Chunk<S>; 2],
+    activations: &[activation::Chunk],
+    stride: usize,
+    sums: &mut [[__m512; 2]],
+) {
+    for (sums, activation) in sums.iter_mut().zip(activations.iter().step_by(stride)) {
+        for (sum, chunk) in sums.iter_mut().zip(chunks) {
+            *sum = chunk.add_product::<OFFSET>(activation, *sum);
         }
     }
 }
@@ -127,13 +146,13 @@ impl<const S: usize> Chunk<S> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn add_product<const OFFSET: i16>(&self, activation: &activation::Chunk, mut sum: __m512) -> __m512 {
         let dots = self.multiply_quants::<OFFSET>(activation);
-        let activation_scales = load_singles(part(activation, SCALES));
+        let activation_scales = activation.scales();
         for (dots, scales) in dots.into_iter().zip(self.scales) {
             let scales = _mm512_mul_ps(scales, activation_scales);
             sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, sum);
         }
         if OFFSET == AFFINE {
-            sum = _mm512_fmadd_ps(self.min, load_singles(part(activation, SCALED_SUMS)), sum);
+            sum = _mm512_fmadd_ps(self.min, activation.scaled_sums(), sum);
         }
         sum
     }
@@ -144,7 +163,7 @@ impl<const S: usize> Chunk<S> {
     fn multiply_quants<const OFFSET: i16>(&self, activation: &activation::Chunk) -> [__m512i; S] {
         let mut dots = [_mm512_setzero_si512(); S];
         if OFFSET != AFFINE {
-            let half_sums = load_64(part(activation, HALF_SUMS));
+            let half_sums = activation.half_sums();
             // The sums of both halves, or of one for each of the two results.
             let offsets = if S == 1 { [[-OFFSET, -OFFSET]; 2] } else { [[-OFFSET, 0], [0, -OFFSET]] };
             for (dots, [first, last]) in dots.iter_mut().zip(offsets) {
@@ -154,7 +173,7 @@ impl<const S: usize> Chunk<S> {
         }
         for (c, &quants) in self.quants.iter().enumerate() {
             let at = c * S / 8;
-            dots[at] = _mm512_dpbusd_epi32(dots[at], quants, load_64(part(activation, 64 * c)));
+            dots[at] = _mm512_dpbusd_epi32(dots[at], quants, activation.quants(c));
         }
         dots
     }

@@ -90,20 +90,6 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..].first_chunk().expect("the part lies inside the block")
 }
 
-/// All lanes the four bytes at `at`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn broadcast_4(bytes: &[u8], at: usize) -> __m512i {
-    _mm512_set1_epi32(i32::from_le_bytes(*part(bytes, at)))
-}
-
-/// All lanes the number in the four bytes at `at`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn broadcast_single(bytes: &[u8], at: usize) -> __m512 {
-    _mm512_set1_ps(f32::from_le_bytes(*part(bytes, at)))
-}
-
 /// Adds the lanes of `x` to rows `first_row..first_row + 16` of a token's output, as far as the rows reach.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]

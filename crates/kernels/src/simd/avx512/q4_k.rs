@@ -32,15 +32,16 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<8>) {
     let [halves, scales, mins, both] = transpose_16(rows);
-    [panel.d, panel.dmin] = widen_two_halves(halves);
+    let [d, dmin] = widen_two_halves(halves);
+    let dmin = _mm512_sub_ps(_mm512_setzero_ps(), dmin);
     let (six, two) = (_mm512_set1_epi8(63), _mm512_set1_epi8(0x30));
     let top = |bytes| _mm512_and_si512(_mm512_srli_epi16::<2>(bytes), two);
     let scales = [_mm512_and_si512(scales, six), _mm512_or_si512(low(both), top(scales))];
     let mins = [_mm512_and_si512(mins, six), _mm512_or_si512(high(both), top(mins))];
     for g in 0..8 {
-        let byte = g as i8 % 4;
-        panel.scales[g] = pick_bytes(scales[g / 4], [byte, ZERO, ZERO, ZERO]);
-        panel.mins[g] = pick_bytes(mins[g / 4], [byte, ZERO, byte, ZERO]);
+        let widen = |bytes| _mm512_cvtepi32_ps(pick_bytes(bytes, [g as i8 % 4, ZERO, ZERO, ZERO]));
+        panel.scales[g] = _mm512_mul_ps(d, widen(scales[g / 4]));
+        panel.mins[g] = _mm512_mul_ps(dmin, widen(mins[g / 4]));
     }
 }
 

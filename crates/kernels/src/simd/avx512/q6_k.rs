@@ -17,8 +17,7 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
         return few::matmul::<210, 2, 2, 32>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<210, 16>(args, |rows, panel| {
-        unpack_scales(each(rows, |row| part(row, 192)), panel);
-        panel.d = gather_half(each(rows, |row| part(row, 208)));
+        unpack_scales(each(rows, |row| part(row, 192)), gather_half(each(rows, |row| part(row, 208))), panel);
         for (half, runs) in panel.quants.as_chunks_mut::<4>().0.iter_mut().enumerate() {
             let first = transpose_32(each(rows, |row| part(row, 64 * half)));
             let second = transpose_32(each(rows, |row| part(row, 64 * half + 32)));
@@ -39,18 +38,16 @@ fn bits_4_5(bytes: __m512i) -> __m512i {
     _mm512_and_si512(bytes, _mm512_set1_epi8(0x30))
 }
 
-/// Widens the sixteen signed scales to lanes, and to the pairs of neighbours that meet the activation sums.
+/// Widens the sixteen signed scales and multiplies them with `d`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<16>) {
+fn unpack_scales(rows: Rows<&[u8; 16]>, d: __m512, panel: &mut Panel<16>) {
     for (i, four) in transpose_16(rows).into_iter().enumerate() {
         // A scale in the upper byte of a wider number is then shifted down with its sign.
         for byte in 0..4 {
             let upper = pick_bytes(four, [ZERO, ZERO, ZERO, byte as i8]);
-            panel.scales[4 * i + byte] = _mm512_srai_epi32::<24>(upper);
+            panel.scales[4 * i + byte] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(upper)));
         }
-        panel.mins[2 * i] = _mm512_srai_epi16::<8>(pick_bytes(four, [ZERO, 0, ZERO, 1]));
-        panel.mins[2 * i + 1] = _mm512_srai_epi16::<8>(pick_bytes(four, [ZERO, 2, ZERO, 3]));
     }
 }
 
