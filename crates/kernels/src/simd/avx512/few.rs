@@ -93,9 +93,10 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
                 add_products::<S, OFFSET>(&chunks, &activations[c..], row_chunks, &mut sums[..n_tokens]);
             }
         }
-        for r in 0..n_rows {
-            for t in 0..n_tokens {
-                args.out[(first + t) * args.n_rows + first_row + r] = _mm512_reduce_add_ps(sums[r / 2][t][r % 2]);
+        for t in 0..n_tokens {
+            let out = &mut args.out[(first + t) * args.n_rows + first_row..][..n_rows];
+            for (out, sums) in out.chunks_mut(2).zip(&sums) {
+                out.iter_mut().zip(sums[t]).for_each(|(out, sum)| *out = _mm512_reduce_add_ps(sum));
             }
         }
     }
