@@ -152,38 +152,68 @@ impl WeightStore {
         self.table.of(matrix.tensor)
     }
 
-    /// Brings a slab into memory. At most one guard of a slab may be alive, and one of all slabs that are not pinned.
+    /// Brings the first of `ids` into memory, waiting for it if it must, and takes with it those behind it that are there
+    /// already, up to one that would have to be waited for. Pinned slabs have places of their own, so that any number of
+    /// them may be in use; of the others there is one among them at most, since more would starve read-ahead.
     ///
+    /// Returns guards of the first so many of `ids`; none if there are no ids. All earlier guards must have been dropped.
     /// Errors: the read failed, and the slab can be asked for again; or the pass is to stop.
-    pub fn slab(&self, id: SlabId) -> Result<SlabGuard<'_>, StoreError> {
+    pub fn slabs(&self, ids: &[SlabId]) -> Result<Vec<SlabGuard<'_>>, StoreError> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(StoreError::Stopped);
         }
+        let Some((first, others)) = ids.split_first() else { return Ok(Vec::new()) };
         self.heed_pressure();
-        let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
-        read_ahead.look(&self.table, cache);
-        let (kept, prefetched) = (cache.has_kept(id), cache.has(id) && !cache.has_kept(id));
-        let start = Instant::now();
-        let taken = read_ahead.take(&self.table, cache, id);
-        let stall = if kept || prefetched { Duration::ZERO } else { start.elapsed() };
-        let work = read_ahead.take_work();
-        self.count(|s| {
-            s.hits += u64::from(kept);
-            s.prefetch_hits += u64::from(prefetched);
-            s.misses += u64::from(!kept && !prefetched);
-            s.evictions = cache.evictions();
-            s.stall += stall;
-            s.bytes_read += work.bytes;
-            s.busy += work.busy;
-            s.pinned_bytes = cache.kept_bytes(&self.table);
-        });
+        let resident = &mut *self.resident.borrow_mut();
+        resident.read_ahead.look(&self.table, &mut resident.cache);
+        let taken = self.take(resident, *first);
+        let mut guards = Vec::with_capacity(ids.len());
         match taken {
-            Ok(slot) => Ok(SlabGuard { store: self, id, slot: Some(slot) }),
+            Ok(guard) => guards.push(guard),
             Err(source) => {
-                let slab = self.table.get(id);
-                Err(self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source))
+                self.count_work(resident);
+                let slab = self.table.get(*first);
+                return Err(self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source));
             }
         }
+        let mut any_without_home = !resident.cache.is_home(*first);
+        for &id in others {
+            let has_home = resident.cache.is_home(id);
+            if !resident.cache.has(id) || any_without_home && !has_home {
+                break;
+            }
+            any_without_home |= !has_home;
+            guards.push(self.take(resident, id).expect("what is there is not read"));
+        }
+        self.count_work(resident);
+        Ok(guards)
+    }
+
+    /// Takes one slab, waiting for it if it is not there.
+    fn take(&self, resident: &mut Resident, id: SlabId) -> std::io::Result<SlabGuard<'_>> {
+        let Resident { cache, read_ahead, .. } = resident;
+        let (kept, there) = (cache.has_kept(id), cache.has(id));
+        let start = (!there).then(Instant::now);
+        let taken = read_ahead.take(&self.table, cache, id);
+        self.count(|s| {
+            s.hits += u64::from(kept);
+            s.prefetch_hits += u64::from(there && !kept);
+            s.misses += u64::from(!there);
+            s.stall += start.map_or(Duration::ZERO, |start| start.elapsed());
+        });
+        Ok(SlabGuard { store: self, id, slot: Some(taken?) })
+    }
+
+    /// Counts what the disk has done since this was last called.
+    fn count_work(&self, resident: &mut Resident) {
+        let Resident { cache, read_ahead, .. } = resident;
+        let work = read_ahead.take_work();
+        self.count(|s| {
+            s.bytes_read += work.bytes;
+            s.busy += work.busy;
+            s.evictions = cache.evictions();
+            s.pinned_bytes = cache.kept_bytes(&self.table);
+        });
     }
 
     /// Leaves `bytes` of the weights' memory to others until it is called again: the pins that are the first to go make

@@ -1,27 +1,38 @@
 //! Matrix products: quantise the input once, then let every slab of every matrix meet it.
+//!
+//! The matrices of one call are one row of slabs. As many as the store has in memory are one region of the pool: all of
+//! them where the model fits, a streamed one and the pinned ones behind it where it does not. Their rows are cut into
+//! tasks without regard to where one slab ends and the next begins, large tasks first and small ones last, so that few
+//! are taken and all threads still end together.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
-use kernels::{ActivationType, Kernels};
+use kernels::{ActivationType, Kernels, QuantType};
 use model::ModelSpec;
 use store::{Buffer, Ledger, StoreError, WeightStore};
 
 use super::pool::Pool;
 use super::shared::SharedRows;
+use super::split::Split;
 use super::{CpuTensor, MIN_ELEMENTS_TO_SPLIT};
 use crate::backend::Projection;
 
-/// Weight rows in a task at most: their products with 512 tokens are 64 KiB, which stay in the second-level cache.
-const MAX_TASK_ROWS: usize = 32;
+/// Weight rows that meet many tokens at once: their products with 512 tokens are 128 KiB, which stay in the second-level
+/// cache.
+const TILE_ROWS: usize = 64;
 
-/// Tasks a thread should get of a slab, so that a thread that is held up does not hold up the others for long.
-const TASKS_PER_THREAD: usize = 4;
+/// Rows that tasks are made of; kernels take 8 or 16 at once.
+const UNIT_ROWS: usize = 16;
+
+/// Bytes of weights in a task at least, about two microseconds' work with one token.
+const MIN_TASK_BYTES: usize = 32 << 10;
 
 /// Buffers of the matrix products, reused from call to call.
 pub(super) struct MatmulScratch {
     /// The quantised input, one row after another.
     activations: Buffer<u8>,
-    /// A thread's products, `[task rows, tokens]`.
+    /// A thread's products, `[tile rows, tokens]`.
     tiles: Vec<Mutex<Vec<f32>>>,
 }
 
@@ -41,7 +52,7 @@ impl MatmulScratch {
 
     /// Bytes of the buffers for inputs of up to `rows` tokens.
     pub(super) fn bytes(spec: &ModelSpec, threads: usize, rows: usize) -> u64 {
-        (rows * widest_input(spec) + threads * MAX_TASK_ROWS * rows * size_of::<f32>()) as u64
+        (rows * widest_input(spec) + threads * TILE_ROWS * rows * size_of::<f32>()) as u64
     }
 
     /// Multiplies every row of `x` with each target's matrix and adds its bias.
@@ -53,22 +64,13 @@ impl MatmulScratch {
         x: &CpuTensor,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
-        let mut quantised = None;
-        for target in targets {
-            let activation = target.weight.quant.format().activation;
-            // Targets of one input nearly always share an activation type; a differing one requantises.
-            if quantised != Some(activation) {
-                self.quantise(kernels, pool, x, activation);
-                quantised = Some(activation);
-            }
+        for target in targets.iter_mut() {
             target.out.reshape(x.rows, target.weight.rows);
-            for slab in store.slabs_of(&target.weight) {
-                let slab = store.slab(slab)?;
-                self.multiply(kernels, pool, slab.bytes(), slab.first_row(), target);
-            }
-            if let Some(bias) = target.bias {
-                (0..x.rows).for_each(|r| kernels.add(target.out.row_mut(r), bias.row(0)));
-            }
+        }
+        // Targets of one input nearly always share an activation type.
+        for targets in targets.chunk_by_mut(|a, b| activation(a) == activation(b)) {
+            self.quantise(kernels, pool, x, activation(&targets[0]));
+            self.multiply(kernels, pool, store, targets)?;
         }
         Ok(())
     }
@@ -86,59 +88,145 @@ impl MatmulScratch {
         pool.run(x.rows, &|r, _| quantise(r, unsafe { shared.span(r, 0..row_bytes) }));
     }
 
-    /// Products of the quantised input with the rows of a slab, which become columns `first_row..` of the output.
+    /// Products of the quantised input with all rows of the targets.
     fn multiply(
         &self,
         kernels: &Kernels,
         pool: &Pool,
-        weights: &[u8],
-        first_row: usize,
-        target: &mut Projection<CpuTensor>,
-    ) {
-        let (quant, cols) = (target.weight.quant, target.weight.cols);
-        let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
-        let n_rows = weights.len() / row_bytes;
-        let n_tokens = target.out.rows;
-        let task_rows = task_rows(n_rows, pool.threads());
-        let width = target.out.width;
-        let activations = &self.activations.values()[..n_tokens * activation_bytes(target)];
-        let out = SharedRows::new(target.out.values_mut(), width);
-        pool.run(n_rows.div_ceil(task_rows), &|task, worker| {
-            let rows = task * task_rows..n_rows.min((task + 1) * task_rows);
-            let weights = &weights[rows.start * row_bytes..rows.end * row_bytes];
-            let columns = first_row + rows.start..first_row + rows.end;
-            if n_tokens == 1 {
-                // SAFETY: each task has columns of its own.
-                let out = unsafe { out.span(0, columns) };
-                return kernels.matmul(quant, cols, weights, activations, out);
-            }
-            let mut tile = self.tiles[worker].lock().expect("a worker's tile is its own");
-            tile.resize(rows.len() * n_tokens, 0.0);
-            kernels.matmul(quant, cols, weights, activations, &mut tile);
-            for token in 0..n_tokens {
-                // SAFETY: each task has columns of its own.
-                let out = unsafe { out.span(token, columns.clone()) };
-                out.iter_mut().enumerate().for_each(|(r, out)| *out = tile[r * n_tokens + token]);
-            }
+        store: &WeightStore,
+        targets: &mut [Projection<CpuTensor>],
+    ) -> Result<(), StoreError> {
+        let mut owners = Vec::new();
+        let mut ids = Vec::new();
+        for (t, target) in targets.iter().enumerate() {
+            ids.extend(store.slabs_of(&target.weight));
+            owners.resize(ids.len(), t);
+        }
+        let outs: Vec<Product> = targets.iter_mut().map(Product::new).collect();
+        let (mut ids, mut owners) = (&ids[..], &owners[..]);
+        while !ids.is_empty() {
+            let slabs = store.slabs(ids)?;
+            let pieces = slabs.iter().zip(owners).map(|(slab, t)| (&outs[*t], slab.first_row(), slab.bytes()));
+            self.multiply_slabs(kernels, pool, &Pieces::new(pieces));
+            (ids, owners) = (&ids[slabs.len()..], &owners[slabs.len()..]);
+        }
+        Ok(())
+    }
+
+    /// Products of the quantised input with the rows of some slabs, on all threads.
+    fn multiply_slabs(&self, kernels: &Kernels, pool: &Pool, pieces: &Pieces) {
+        let split = Split::new(pieces.n_units, pieces.min_units(), pool.threads());
+        pool.run(split.n_tasks(), &|task, worker| {
+            pieces.within(split.units(task), |piece, rows| self.multiply_rows(kernels, worker, piece, rows));
         });
+    }
+
+    /// Products of the quantised input with some rows of a slab.
+    fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
+        let Product { quant, cols, row_bytes, n_tokens, bias, out } = piece.product;
+        let activations = &self.activations.values()[..n_tokens * quant.format().activation.row_bytes(*cols)];
+        let weights = |rows: &Range<usize>| &piece.weights[rows.start * row_bytes..rows.end * row_bytes];
+        let columns = |rows: &Range<usize>| piece.first_row + rows.start..piece.first_row + rows.end;
+        let add_bias = |out: &mut [f32], columns: Range<usize>| {
+            if let Some(bias) = bias {
+                kernels.add(out, &bias[columns]);
+            }
+        };
+        if *n_tokens == 1 {
+            // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
+            let out = unsafe { out.span(0, columns(&rows)) };
+            kernels.matmul(*quant, *cols, weights(&rows), activations, out);
+            return add_bias(out, columns(&rows));
+        }
+        let mut tile = self.tiles[worker].lock().expect("a worker's tile is its own");
+        for start in rows.clone().step_by(TILE_ROWS) {
+            let rows = start..rows.end.min(start + TILE_ROWS);
+            tile.resize(rows.len() * n_tokens, 0.0);
+            kernels.matmul(*quant, *cols, weights(&rows), activations, &mut tile);
+            for token in 0..*n_tokens {
+                // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
+                let out = unsafe { out.span(token, columns(&rows)) };
+                out.iter_mut().enumerate().for_each(|(r, out)| *out = tile[r * n_tokens + token]);
+                add_bias(out, columns(&rows));
+            }
+        }
     }
 }
 
-/// Bytes of a quantised input row of a product.
-fn activation_bytes<T>(target: &Projection<T>) -> usize {
-    target.weight.quant.format().activation.row_bytes(target.weight.cols)
+/// A target as the threads see it.
+struct Product<'a> {
+    quant: QuantType,
+    cols: usize,
+    /// Of the weights, in bytes.
+    row_bytes: usize,
+    n_tokens: usize,
+    bias: Option<&'a [f32]>,
+    out: SharedRows<'a, f32>,
+}
+
+/// A slab and what its products belong to.
+struct Piece<'a> {
+    product: &'a Product<'a>,
+    /// Where in the matrix the slab begins.
+    first_row: usize,
+    n_rows: usize,
+    weights: &'a [u8],
+    /// The number of its first unit among all pieces.
+    first_unit: usize,
+}
+
+/// Slabs whose rows are counted through in units of [`UNIT_ROWS`].
+struct Pieces<'a> {
+    pieces: Vec<Piece<'a>>,
+    n_units: usize,
+}
+
+impl<'a> Product<'a> {
+    fn new(target: &'a mut Projection<CpuTensor>) -> Product<'a> {
+        let (quant, cols) = (target.weight.quant, target.weight.cols);
+        let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
+        let (n_tokens, width) = (target.out.rows, target.out.width);
+        let out = SharedRows::new(target.out.values_mut(), width);
+        Product { quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
+    }
+}
+
+impl<'a> Pieces<'a> {
+    /// Slabs with their products and first rows.
+    fn new(slabs: impl Iterator<Item = (&'a Product<'a>, usize, &'a [u8])>) -> Pieces<'a> {
+        let mut n_units = 0;
+        let piece = |(product, first_row, weights): (&'a Product<'a>, usize, &'a [u8])| {
+            let n_rows = weights.len() / product.row_bytes;
+            let first_unit = n_units;
+            n_units += n_rows.div_ceil(UNIT_ROWS);
+            Piece { product, first_row, n_rows, weights, first_unit }
+        };
+        let pieces = slabs.map(piece).collect();
+        Pieces { pieces, n_units }
+    }
+
+    /// Units that a task should have at least.
+    fn min_units(&self) -> usize {
+        let unit_bytes = self.pieces.iter().map(|p| p.product.row_bytes * p.product.n_tokens).max().unwrap_or(1);
+        MIN_TASK_BYTES.div_ceil(unit_bytes * UNIT_ROWS)
+    }
+
+    /// Calls `work` for each piece that has some of these units, with its rows.
+    fn within(&self, units: Range<usize>, mut work: impl FnMut(&Piece, Range<usize>)) {
+        let first = self.pieces.partition_point(|p| p.first_unit <= units.start) - 1;
+        for piece in self.pieces[first..].iter().take_while(|p| p.first_unit < units.end) {
+            let row = |unit: usize| (unit.saturating_sub(piece.first_unit) * UNIT_ROWS).min(piece.n_rows);
+            work(piece, row(units.start)..row(units.end));
+        }
+    }
+}
+
+fn activation<T>(target: &Projection<T>) -> ActivationType {
+    target.weight.quant.format().activation
 }
 
 /// Bytes of the widest quantised input row of a pass.
 fn widest_input(spec: &ModelSpec) -> usize {
     let matrices = spec.pass_order().into_iter();
     matrices.map(|m| m.quant.format().activation.row_bytes(m.cols)).max().unwrap_or(0)
-}
-
-/// Rows of a task: a multiple of 8, which kernels take at once, and enough tasks to balance the threads.
-fn task_rows(n_rows: usize, threads: usize) -> usize {
-    if threads == 1 {
-        return MAX_TASK_ROWS;
-    }
-    n_rows.div_ceil(threads * TASKS_PER_THREAD).next_multiple_of(8).min(MAX_TASK_ROWS)
 }

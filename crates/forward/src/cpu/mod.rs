@@ -7,6 +7,7 @@ mod attend;
 mod matmul;
 mod pool;
 mod shared;
+mod split;
 
 use kernels::{Kernels, KvType};
 use model::{ModelSpec, Rope};

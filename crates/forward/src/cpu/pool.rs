@@ -2,48 +2,83 @@
 //!
 //! A region is [`Pool::run`]: the caller and every worker that is awake take tasks off one counter until none is left.
 //! Workers spin briefly between regions, since the next one of a pass follows within microseconds, and sleep after
-//! that. A worker joins a region by raising its count and the caller waits only for those that have joined, so a
-//! worker that the system has not scheduled costs nothing.
+//! that. The caller calls each worker by the worker's own word and takes the call back from those that have not come by
+//! the time the tasks are gone, so a worker that the system has not scheduled costs nothing.
+//!
+//! A worker that loses its core while it has a task does cost: the caller waits until it runs again, which may be
+//! milliseconds. Such a worker is not called for some time after, so that another process that wants a core costs a
+//! small share of the speed and not a time slice in every region.
 //!
 //! Deliberately absent: queues, stealing, nesting. `run` from inside a task would deadlock; nothing does so.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
-/// A worker spins for about this many polls (tens of microseconds) before it sleeps.
-const SPINS_BEFORE_SLEEP: u32 = 4_000;
+/// A worker without a region spins for so long before it sleeps: longer than the steps of a pass between two regions.
+const SPIN: Duration = Duration::from_micros(100);
+
+/// Polls between two looks at the clock, a few microseconds.
+const POLLS: u32 = 64;
+
+/// A worker that is still at its tasks so long after the caller could have done all of its own again has lost its core.
+const PATIENCE: Duration = Duration::from_micros(100);
+
+/// A worker that kept the caller waiting is not called for so many times as long, so that waits take at most a part in so
+/// many of the time.
+const REST: u32 = 32;
+
+/// More than any machine has.
+const MAX_THREADS: usize = 4096;
 
 /// A task is called with its number and the number of the thread that runs it.
 type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// The gate's lowest bits count the workers inside the region; above them are the open bit and the region's number.
-const OPEN: u64 = 1 << 16;
-const REGION: u64 = 1 << 17;
-const INSIDE: u64 = OPEN - 1;
+/// A worker's state: it has nothing to do.
+const IDLE: u8 = 0;
+/// The caller has called it.
+const CALLED: u8 = 1;
+/// It is inside the region.
+const INSIDE: u8 = 2;
 
 /// A fixed set of threads.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<Worker>,
-    /// Keeps two callers from opening regions at once.
-    caller: Mutex<()>,
+    handles: Vec<JoinHandle<()>>,
+    /// What only the caller of a region knows; keeps two from opening regions at once.
+    caller: Mutex<Caller>,
 }
 
-struct Worker {
-    handle: Option<JoinHandle<()>>,
-    thread: Thread,
-    asleep: Arc<AtomicBool>,
+struct Caller {
+    /// By worker: it is not called before then.
+    resting_until: Vec<Option<Instant>>,
+    /// By worker: it has been called to the region that is open.
+    called: Vec<bool>,
 }
+
+/// Values that different threads write lie apart, in lines of their own. Some processors fetch lines in pairs.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 struct Shared {
-    gate: AtomicU64,
     region: UnsafeCell<Region>,
-    next: AtomicUsize,
+    /// The next task that nobody has taken.
+    next: Apart<AtomicUsize>,
+    workers: Vec<Apart<Worker>>,
+    /// The caller sleeps until the workers have left.
+    waiting: Mutex<Option<Thread>>,
+    is_waiting: AtomicBool,
     stop: AtomicBool,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+}
+
+#[derive(Default)]
+struct Worker {
+    state: AtomicU8,
+    asleep: AtomicBool,
 }
 
 /// What the region runs; only read by threads inside it.
@@ -53,8 +88,8 @@ struct Region {
     n_tasks: usize,
 }
 
-// SAFETY: `region` is written by the one caller while the gate is closed and nobody is inside, and read only by workers
-// that have entered through the open gate; the gate's atomics order the two. The rest is atomic or locked.
+// SAFETY: `region` is written by the one caller while no worker is called or inside, and read only by workers that have
+// come inside by its call; their states order the two. The rest is atomic or locked.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the task reference inside is only used during the call of `run` that lent it.
 unsafe impl Send for Shared {}
@@ -62,149 +97,194 @@ unsafe impl Send for Shared {}
 impl Pool {
     /// Starts `threads - 1` workers; the caller of [`Pool::run`] is the remaining thread, number 0.
     pub(super) fn new(threads: usize) -> Pool {
-        assert!((1..=INSIDE as usize).contains(&threads), "{threads} threads");
+        assert!((1..=MAX_THREADS).contains(&threads), "{threads} threads");
         let shared = Arc::new(Shared {
-            gate: AtomicU64::new(0),
             region: UnsafeCell::new(Region { task: None, n_tasks: 0 }),
-            next: AtomicUsize::new(0),
+            next: Apart(AtomicUsize::new(0)),
+            workers: (1..threads).map(|_| Apart(Worker::default())).collect(),
+            waiting: Mutex::new(None),
+            is_waiting: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let workers = (1..threads).map(|index| Worker::start(index, Arc::clone(&shared))).collect();
-        Pool { shared, workers, caller: Mutex::new(()) }
+        let start = |index: usize| {
+            let shared = Arc::clone(&shared);
+            let thread = std::thread::Builder::new().name(format!("cpu-{index}"));
+            thread.spawn(move || shared.work(index)).expect("the system starts a thread")
+        };
+        let handles = (1..threads).map(start).collect();
+        let caller = Caller { resting_until: vec![None; threads - 1], called: vec![false; threads - 1] };
+        Pool { shared, handles, caller: Mutex::new(caller) }
     }
 
     /// The number of threads, the caller included.
     pub(super) fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.handles.len() + 1
     }
 
     /// Calls `task(i, thread)` for every `i` below `n_tasks`, on all threads, and returns when all have returned.
     ///
     /// Panics if a task panicked, with its message.
     pub(super) fn run(&self, n_tasks: usize, task: &Task<'_>) {
-        if self.workers.is_empty() || n_tasks <= 1 {
+        if self.handles.is_empty() || n_tasks <= 1 {
             return (0..n_tasks).for_each(|i| task(i, 0));
         }
-        let _alone = self.caller.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // SAFETY: only the lifetime changes. `run` does not return before the gate is closed and everyone who could
-        // hold the reference has left.
+        let caller = &mut *self.caller.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // SAFETY: only the lifetime changes. `run` does not return before every worker that could hold the reference has
+        // left, and no other comes inside.
         let task_ref = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
-        // SAFETY: the gate is closed and nobody is inside, so this is the only access.
+        // SAFETY: no worker is called or inside, so this is the only access.
         unsafe { *self.shared.region.get() = Region { task: Some(task_ref), n_tasks } };
-        self.shared.next.store(0, Ordering::Relaxed);
-        self.open();
+        self.shared.next.0.store(0, Ordering::Relaxed);
+        let start = Instant::now();
+        self.call(caller, start, n_tasks);
         let result = catch_unwind(AssertUnwindSafe(|| self.shared.take_tasks(task, n_tasks, 0)));
-        self.close();
+        self.dismiss(caller, start);
         let from_worker = self.shared.panic.lock().expect("nothing panics while it is held").take();
         if let Some(panic) = result.err().or(from_worker) {
             resume_unwind(panic);
         }
     }
 
-    fn open(&self) {
-        let gate = self.shared.gate.load(Ordering::Relaxed);
-        self.shared.gate.store((gate + REGION) | OPEN, Ordering::SeqCst);
-        for worker in &self.workers {
-            if worker.asleep.swap(false, Ordering::SeqCst) {
-                worker.thread.unpark();
+    /// Calls the workers that are not to rest, and no more than there are tasks for.
+    fn call(&self, caller: &mut Caller, now: Instant, n_tasks: usize) {
+        let Caller { resting_until, called } = caller;
+        let mut n_called = 1;
+        for ((worker, rest), called) in self.shared.workers.iter().zip(resting_until).zip(called.iter_mut()) {
+            *rest = rest.filter(|until| *until > now);
+            *called = rest.is_none() && n_called < n_tasks;
+            if *called {
+                n_called += 1;
+                worker.0.state.store(CALLED, Ordering::Release);
+            }
+        }
+        // A worker puts its flag up and then looks for a call; we call and then look for the flag. One of us sees the other.
+        fence(Ordering::SeqCst);
+        for (i, _) in called.iter().enumerate().filter(|(_, called)| **called) {
+            if self.shared.workers[i].0.asleep.load(Ordering::Relaxed) {
+                self.handles[i].thread().unpark();
             }
         }
     }
 
-    /// Lets no further worker in and waits for those inside.
-    fn close(&self) {
-        self.shared.gate.fetch_and(!OPEN, Ordering::AcqRel);
-        let mut spins = 0u32;
-        while self.shared.gate.load(Ordering::Acquire) & INSIDE != 0 {
-            spins += 1;
-            // A worker that lost its core needs ours.
-            if spins.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
+    /// Takes back the calls that were not answered and waits for the workers inside.
+    fn dismiss(&self, caller: &mut Caller, start: Instant) {
+        let workers = || self.shared.workers.iter().map(|worker| &worker.0.state);
+        for (state, _) in workers().zip(&caller.called).filter(|(_, called)| **called) {
+            if state.load(Ordering::Acquire) == CALLED {
+                // If this fails, it has come inside just now.
+                let _ = state.compare_exchange(CALLED, IDLE, Ordering::AcqRel, Ordering::Acquire);
+            }
         }
+        let all_left = || workers().all(|state| state.load(Ordering::Acquire) != INSIDE);
+        if (0..POLLS).any(|_| {
+            all_left() || {
+                std::hint::spin_loop();
+                false
+            }
+        }) {
+            return;
+        }
+        let done = Instant::now();
+        let patience = (done - start) + PATIENCE;
+        while done.elapsed() < patience {
+            if (0..POLLS).any(|_| {
+                all_left() || {
+                    std::hint::spin_loop();
+                    false
+                }
+            }) {
+                return;
+            }
+        }
+        let late: Vec<bool> = workers().map(|state| state.load(Ordering::Acquire) == INSIDE).collect();
+        self.sleep_until(all_left);
+        let now = Instant::now();
+        for (until, _) in caller.resting_until.iter_mut().zip(&late).filter(|(_, late)| **late) {
+            *until = Some(now + (now - done) * REST);
+        }
+    }
+
+    /// Leaves the core to a worker that has none, until all have left the region.
+    fn sleep_until(&self, all_left: impl Fn() -> bool) {
+        *self.shared.waiting.lock().expect("nothing panics while it is held") = Some(std::thread::current());
+        self.shared.is_waiting.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        while !all_left() {
+            std::thread::park();
+        }
+        self.shared.is_waiting.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
-        for worker in &mut self.workers {
-            worker.thread.unpark();
-            if let Some(handle) = worker.handle.take() {
-                // A worker catches its tasks' panics, so it ends well.
-                let _ = handle.join();
-            }
+        for handle in self.handles.drain(..) {
+            handle.thread().unpark();
+            // A worker catches its tasks' panics, so it ends well.
+            let _ = handle.join();
         }
-    }
-}
-
-impl Worker {
-    fn start(index: usize, shared: Arc<Shared>) -> Worker {
-        let asleep = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&asleep);
-        let handle = std::thread::Builder::new()
-            .name(format!("cpu-{index}"))
-            .spawn(move || shared.work(index, &flag))
-            .expect("the system starts a thread");
-        Worker { thread: handle.thread().clone(), handle: Some(handle), asleep }
     }
 }
 
 impl Shared {
-    fn work(&self, index: usize, asleep: &AtomicBool) {
-        let mut last = 0;
-        while let Some(gate) = self.wait_for_region(last, asleep) {
-            last = gate / REGION;
-            if self.enter(last) {
-                // SAFETY: inside the region, where the caller does not write.
-                let region = unsafe { *self.region.get() };
-                if let Some(task) = region.task {
-                    let result = catch_unwind(AssertUnwindSafe(|| self.take_tasks(task, region.n_tasks, index)));
-                    if let Err(panic) = result {
-                        *self.panic.lock().expect("nothing panics while it is held") = Some(panic);
-                    }
+    /// A worker's life.
+    fn work(&self, index: usize) {
+        let worker = &self.workers[index - 1].0;
+        while self.wait_for_call(worker) {
+            if worker.state.compare_exchange(CALLED, INSIDE, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                continue;
+            }
+            // SAFETY: inside the region, where the caller does not write.
+            let region = unsafe { *self.region.get() };
+            if let Some(task) = region.task {
+                let result = catch_unwind(AssertUnwindSafe(|| self.take_tasks(task, region.n_tasks, index)));
+                if let Err(panic) = result {
+                    *self.panic.lock().expect("nothing panics while it is held") = Some(panic);
                 }
-                self.gate.fetch_sub(1, Ordering::Release);
+            }
+            worker.state.store(IDLE, Ordering::Release);
+            // The caller puts its flag up and then looks at our state; we do it the other way around.
+            fence(Ordering::SeqCst);
+            if self.is_waiting.load(Ordering::Relaxed)
+                && let Some(caller) = &*self.waiting.lock().expect("nothing panics while it is held")
+            {
+                caller.unpark();
             }
         }
     }
 
-    /// The gate's state once a region later than `last` is open, or nothing when the pool ends.
-    fn wait_for_region(&self, last: u64, asleep: &AtomicBool) -> Option<u64> {
-        let mut spins = 0;
+    /// Waits until the worker is called; whether it is to go on, since the pool may end.
+    fn wait_for_call(&self, worker: &Worker) -> bool {
+        let mut since = None;
         loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let gate = self.gate.load(Ordering::SeqCst);
-            if gate & OPEN != 0 && gate / REGION != last {
-                asleep.store(false, Ordering::Relaxed);
-                return Some(gate);
-            }
-            if spins < SPINS_BEFORE_SLEEP {
-                spins += 1;
+            for _ in 0..POLLS {
+                if worker.state.load(Ordering::Relaxed) == CALLED {
+                    return true;
+                }
                 std::hint::spin_loop();
-            } else if asleep.swap(true, Ordering::SeqCst) {
-                // The flag was up in the look at the gate just now, so an opener after it will see it and unpark.
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            if since.get_or_insert_with(Instant::now).elapsed() < SPIN {
+                continue;
+            }
+            worker.asleep.store(true, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if worker.state.load(Ordering::Relaxed) != CALLED && !self.stop.load(Ordering::Relaxed) {
                 std::thread::park();
             }
+            worker.asleep.store(false, Ordering::Relaxed);
+            // If the region is over by now, the next one follows soon.
+            since = None;
         }
-    }
-
-    /// Joins a region if it is still the open one.
-    fn enter(&self, region: u64) -> bool {
-        let mut gate = self.gate.load(Ordering::Acquire);
-        while gate & OPEN != 0 && gate / REGION == region {
-            match self.gate.compare_exchange_weak(gate, gate + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(now) => gate = now,
-            }
-        }
-        false
     }
 
     fn take_tasks(&self, task: &Task<'_>, n_tasks: usize, thread: usize) {
         loop {
-            let i = self.next.fetch_add(1, Ordering::Relaxed);
+            let i = self.next.0.fetch_add(1, Ordering::Relaxed);
             if i >= n_tasks {
                 return;
             }
