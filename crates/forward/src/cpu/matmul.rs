@@ -25,6 +25,9 @@ const TILE_ROWS: usize = 64;
 /// Rows that tasks are made of; kernels take 8 or 16 at once.
 const UNIT_ROWS: usize = 16;
 
+/// Bytes of a cache line, at a multiple of which activations begin: loads of two lines take twice the time.
+const LINE: usize = 64;
+
 /// Bytes of weights in a task at least, about two microseconds' work with one token.
 const MIN_TASK_BYTES: usize = 32 << 10;
 
@@ -32,7 +35,7 @@ const MIN_TASK_BYTES: usize = 32 << 10;
 pub(super) struct MatmulScratch {
     /// The quantised input, one row after another.
     activations: Buffer<u8>,
-    /// A thread's products, `[tile rows, tokens]`.
+    /// A thread's products, `[tokens, tile rows]`.
     tiles: Vec<Mutex<Vec<f32>>>,
 }
 
@@ -46,13 +49,13 @@ impl MatmulScratch {
         // What was there goes first, so that both are never counted at once.
         self.activations = Buffer::default();
         self.tiles.iter_mut().for_each(|tile| *tile.get_mut().expect("no region runs") = Vec::new());
-        self.activations = Buffer::zeroed(ledger, "activations", rows * widest_input(spec))?;
+        self.activations = Buffer::zeroed(ledger, "activations", rows * widest_input(spec) + LINE)?;
         Ok(())
     }
 
     /// Bytes of the buffers for inputs of up to `rows` tokens.
     pub(super) fn bytes(spec: &ModelSpec, threads: usize, rows: usize) -> u64 {
-        (rows * widest_input(spec) + threads * TILE_ROWS * rows * size_of::<f32>()) as u64
+        (rows * widest_input(spec) + LINE + threads * TILE_ROWS * rows * size_of::<f32>()) as u64
     }
 
     /// Multiplies every row of `x` with each target's matrix and adds its bias.
@@ -75,9 +78,15 @@ impl MatmulScratch {
         Ok(())
     }
 
+    /// Where the first cache line begins in the buffer of activations.
+    fn first_line(&self) -> usize {
+        self.activations.values().as_ptr().align_offset(LINE)
+    }
+
     fn quantise(&mut self, kernels: &Kernels, pool: &Pool, x: &CpuTensor, activation: ActivationType) {
         let row_bytes = activation.row_bytes(x.width);
-        let activations = &mut self.activations.values_mut()[..x.rows * row_bytes];
+        let start = self.first_line();
+        let activations = &mut self.activations.values_mut()[start..][..x.rows * row_bytes];
         let quantise = |r: usize, out: &mut [u8]| kernels.quantise(activation, x.row(r), out);
         if x.rows == 1 || x.rows * x.width < MIN_ELEMENTS_TO_SPLIT {
             activations.chunks_exact_mut(row_bytes).enumerate().for_each(|(r, out)| quantise(r, out));
@@ -124,7 +133,7 @@ impl MatmulScratch {
     /// Products of the quantised input with some rows of a slab.
     fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
         let Product { quant, cols, row_bytes, n_tokens, bias, out } = piece.product;
-        let activations = &self.activations.values()[..n_tokens * quant.format().activation.row_bytes(*cols)];
+        let activations = &self.activations.values()[self.first_line()..][..n_tokens * quant.format().activation.row_bytes(*cols)];
         let weights = |rows: &Range<usize>| &piece.weights[rows.start * row_bytes..rows.end * row_bytes];
         let columns = |rows: &Range<usize>| piece.first_row + rows.start..piece.first_row + rows.end;
         let add_bias = |out: &mut [f32], columns: Range<usize>| {
@@ -146,7 +155,7 @@ impl MatmulScratch {
             for token in 0..*n_tokens {
                 // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
                 let out = unsafe { out.span(token, columns(&rows)) };
-                out.iter_mut().enumerate().for_each(|(r, out)| *out = tile[r * n_tokens + token]);
+                out.copy_from_slice(&tile[token * rows.len()..][..rows.len()]);
                 add_bias(out, columns(&rows));
             }
         }
