@@ -264,3 +264,14 @@ fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
         limit: curve.iter().map(|&(budget, bytes)| (budget, limit(bytes as f64))).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_is_the_one_that_comparisons_give_to_others() {
+        // The same numbers stand in the test of `prompts` in scripts/peers/test_speed.py.
+        assert_eq!(synthetic_prompt(4, 49152), [30377, 11603, 41980, 23206]);
+    }
+}
