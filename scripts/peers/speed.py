@@ -129,7 +129,7 @@ def record(about, figures):
     commands = "".join(f"    {command}\n" for command in about["commands"])
     return f"""# {about["name"]} against llama.cpp, {about["date"]}
 
-Machine: {about["cpu"]}, {about["cpus"]} cores, {about["memory_bytes"] / 2**30:.0f} GiB, Linux {about["kernel"]}.
+Machine: {about["cpu"]}, {about["cpus"]} cores, {about["memory_bytes"] / 2**30:.0f} GiB, Linux {about["kernel"].partition("-")[0]}.
 File: {about["name"]}, {about["file_bytes"]:,} bytes. Threads: {about["threads"]}. Rounds: {about["rounds"]}, programs in turn, medians.
 Ours: {about["ssd_llm"]}, commit {about["commit"]}. Theirs: llama-cpp-python {about["llama_cpp_python"]},
 built for {about["system"]}
@@ -165,7 +165,7 @@ def compare(args, file):
         for case in wanted:
             for program in PROGRAMS:
                 measured = measure(program, case, file, args.threads)
-                system = measured.get("system", system)
+                system = measured.get("system", system).strip(" |")
                 for phase, label in case.figures:
                     figures[label][program].append(measured[phase])
             shown = [f"{label} " + " : ".join(rate(figures[label][p][-1]) for p in PROGRAMS) for _, label in case.figures]
