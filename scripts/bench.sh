@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh [FLAGS OF ssd-llm run]            for example: scripts/bench.sh --threads 1
 #
-# One program alone shows only whether it got slower on this machine; scripts/peers/compare.py speed puts llama.cpp beside it.
+# One program alone shows only whether it got slower on this machine; cargo xtask compare puts llama.cpp beside it.
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 

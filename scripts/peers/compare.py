@@ -3,7 +3,7 @@
 
     compare.py perplexity FILE TEXT       perplexity as llama-perplexity scores it, both programs
     compare.py greedy     FILE PROMPTS    greedy tokens up to the first step where llama.cpp itself is undecided
-    compare.py speed      FILE            prefill and decode, alternating, the median of the ratios
+    compare.py speed      FILE...         prefill and decode, alternating; writes a record (cargo xtask compare builds first)
     compare.py requantise FILE OUTDIR     the file in every type that ssd-llm reads, made by llama.cpp
     compare.py kl         FILE F32 TEXT   how far each program is from the exact dequantised model
     compare.py logits     FILE TEXT       every logit of every scored token, for models with a small vocabulary
@@ -13,16 +13,18 @@ moving peer, and its figures go to docs/figures.md. Each comparison ends with st
 """
 
 import argparse
-import json
 import os
-import statistics
-import subprocess
 import sys
 
-import numpy as np
-
 import ours
-import peer as peers
+import speed
+
+try:
+    import numpy as np
+
+    import peer as peers
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}: {sys.executable} -m pip install numpy llama-cpp-python, or another Python") from error
 
 
 def read(path):
@@ -97,51 +99,6 @@ def greedy(args):
             detail += f" (prompt of {mine['prompt_tokens']} tokens here, {n_prompt} there)"
         good &= verdict(fine, detail)
     print(f"{len(prompts)} prompts, {compared} certain steps compared, {same_steps} steps equal in all")
-    return good
-
-
-# -- speed --------------------------------------------------------------------------------------------------------------
-
-
-def speed_ours(args, prompt):
-    """Tokens per second of prefill and decode. The first pass also reads the weights, which llama.cpp has done by then: the
-    time spent waiting for reads is taken off."""
-    result = ours.generate(args.file, prompt, args.n, args.threads)
-    n_decode = len(result["tokens"]) - 1
-    if n_decode < 1:
-        raise SystemExit("the model ended its answer at once; try another prompt")
-    prefill_ms = result["timings"]["prefill_ms"] - result["io"]["stall_ms"]
-    return result["prompt_tokens"] / prefill_ms * 1000, n_decode / result["timings"]["decode_ms"] * 1000
-
-
-def speed_peer(args):
-    """Measures llama.cpp in a process of its own, as ssd-llm is measured; the first pass warms it up."""
-    command = [sys.executable, os.path.abspath(__file__), "peer-speed", args.file, args.text]
-    options = ["--threads", args.threads, "--n", args.n, "--prompt-chars", args.prompt_chars]
-    done = subprocess.run([*command, *map(str, options)], capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
-def peer_speed(args):
-    peer = peers.Peer(args.file, 2048, args.threads)
-    tokens = peer.tokenize(read(args.text)[: args.prompt_chars])
-    peer.time_generation(tokens, 1)
-    prefill, decode = peer.time_generation(tokens, args.n - 1)
-    json.dump([len(tokens) / prefill, (args.n - 1) / decode], sys.stdout)
-    return True
-
-
-def speed(args):
-    prompt = read(args.text)[: args.prompt_chars]
-    rounds = []
-    for i in range(args.rounds):
-        mine, theirs = speed_ours(args, prompt), speed_peer(args)
-        rounds.append((mine, theirs))
-        print(f"round {i + 1}: prefill {mine[0]:8.1f} : {theirs[0]:8.1f} t/s, decode {mine[1]:7.2f} : {theirs[1]:7.2f} t/s")
-    good = True
-    for at, phase in enumerate(["prefill", "decode"]):
-        ratio = statistics.median(mine[at] / theirs[at] for mine, theirs in rounds)
-        good &= verdict(ratio >= args.bound, f"{phase}: {ratio:.2f}x of llama.cpp (median of {args.rounds}; goal {args.bound}x)")
     return good
 
 
@@ -256,11 +213,7 @@ def parse():
     sub = command("greedy", greedy, "file", "prompts")
     sub.add_argument("-n", type=int, default=64)
     sub.add_argument("--gap", type=float, default=0.5, help="logits by which llama.cpp must prefer a token to be certain")
-    for name, function in [("speed", speed), ("peer-speed", peer_speed)]:
-        sub = command(name, function, "file", "text", bound=0.5)
-        sub.add_argument("-n", "--n", type=int, default=64)
-        sub.add_argument("--rounds", type=int, default=5)
-        sub.add_argument("--prompt-chars", type=int, default=2000)
+    speed.add_command(commands)
     sub = command("requantise", requantise, "file", "outdir")
     sub.add_argument("--types", nargs="*", choices=list(peers.RECIPES))
     sub = command("kl", kl, "file", "f32", "text", bound=1.0)

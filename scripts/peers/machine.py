@@ -294,7 +294,6 @@ def describe(path):
         "cpus": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
-        "cgroup_version": memory_hierarchy()[0],
         "disk": disk_of(path),
         "python": platform.python_version(),
         "llama_cpp_python": llama_cpp,

@@ -1,6 +1,6 @@
 """llama.cpp through llama-cpp-python's low-level functions: tokens, logits, timings, requantisation.
 
-Only what the comparisons need, on one sequence. Logits come as float32 arrays of [rows, vocabulary].
+Only what the comparisons need. Logits come as float32 arrays of [rows, vocabulary].
 """
 
 import ctypes
@@ -39,13 +39,13 @@ ll.llama_backend_init()
 
 
 class Peer:
-    """A model and one context of `n_ctx` tokens.
+    """A model and a context of `n_ctx` tokens for each of `n_sequences`.
 
-    `as_file` leaves the weights in the mapped file, where the system can drop them and read them again. By default
+    `flash` turns flash attention on; without it llama.cpp decides. `as_file` leaves the weights in the mapped file, where the system can drop them and read them again. By default
     llama.cpp makes repacked copies of some, which the system cannot drop.
     """
 
-    def __init__(self, path, n_ctx, threads, kv_type="f16", as_file=False, n_batch=None):
+    def __init__(self, path, n_ctx, threads, kv_type="f16", as_file=False, n_batch=None, n_sequences=1, flash=False):
         model_params = ll.llama_model_default_params()
         model_params.n_gpu_layers = 0
         if as_file:
@@ -54,12 +54,17 @@ class Peer:
         if not self.model:
             raise SystemExit(f"llama.cpp cannot load {path}")
         params = ll.llama_context_default_params()
-        params.n_ctx = n_ctx
+        params.n_ctx = n_ctx * n_sequences
+        params.n_seq_max = n_sequences
         params.n_batch = n_batch or n_ctx
         params.n_ubatch = min(512, n_ctx)
         params.n_threads = params.n_threads_batch = threads
         params.type_k = params.type_v = KV_TYPES[kv_type]
         params.no_perf = True
+        if flash and hasattr(params, "flash_attn_type"):
+            params.flash_attn_type = ll.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        elif flash:
+            params.flash_attn = True
         self.ctx = ll.llama_init_from_model(self.model, params)
         if not self.ctx:
             raise SystemExit(f"llama.cpp cannot make a context of {n_ctx} tokens")
@@ -100,30 +105,44 @@ class Peer:
     def logits(self, tokens, start=0, all_rows=True):
         """Runs `tokens` from position `start`; returns the logits of all of them or of the last."""
         n = len(tokens)
+        rows = [(token, start + i, 0) for i, token in enumerate(tokens)]
+        return self.run(rows, n if all_rows else 1)[0]
+
+    def run(self, rows, n_logits):
+        """Runs rows of token, position and sequence as one batch; returns the logits of the last ones, and its seconds."""
+        n = len(rows)
         batch = ll.llama_batch_init(n, 0, 1)
         batch.n_tokens = n
-        for i, token in enumerate(tokens):
+        for i, (token, position, sequence) in enumerate(rows):
             batch.token[i] = token
-            batch.pos[i] = start + i
+            batch.pos[i] = position
             batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = 0
-            batch.logits[i] = all_rows or i == n - 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = i >= n - n_logits
+        begin = time.perf_counter()
         status = ll.llama_decode(self.ctx, batch)
+        ll.llama_synchronize(self.ctx)
+        took = time.perf_counter() - begin
         ll.llama_batch_free(batch)
         if status != 0:
             raise SystemExit(f"llama_decode failed with status {status}")
-        rows = n if all_rows else 1
-        return np.ctypeslib.as_array(ll.llama_get_logits(self.ctx), shape=(rows, self.n_vocab)).copy()
+        logits = np.ctypeslib.as_array(ll.llama_get_logits(self.ctx), shape=(n_logits, self.n_vocab)).copy()
+        return logits, took
 
-    def time_generation(self, tokens, n_decode):
-        """Returns seconds for the prompt as one batch and seconds for `n_decode` greedy tokens after it."""
+    def time_passes(self, prompts, n_decode):
+        """Returns seconds for the prompts, a sequence each, and for `n_decode` passes with the best next token of each."""
         self.clear()
-        begin = time.perf_counter()
-        row = self.logits(tokens, 0, all_rows=False)
-        prefilled = time.perf_counter()
-        for i in range(n_decode):
-            row = self.logits([int(row[0].argmax())], len(tokens) + i, all_rows=False)
-        return prefilled - begin, time.perf_counter() - prefilled
+        prefill, decode, tokens = 0.0, 0.0, []
+        for sequence, prompt in enumerate(prompts):
+            logits, took = self.run([(token, i, sequence) for i, token in enumerate(prompt)], 1)
+            prefill += took
+            tokens.append(int(logits[0].argmax()))
+        for position in range(len(prompts[0]), len(prompts[0]) + n_decode):
+            rows = [(token, position, sequence) for sequence, token in enumerate(tokens)]
+            logits, took = self.run(rows, len(rows))
+            decode += took
+            tokens = [int(token) for token in logits.argmax(axis=1)]
+        return prefill, decode
 
 
 def keep_as_file(model_params):

@@ -647,7 +647,7 @@ def main():
         machine.need_root()
     # Groups are removed on the way out, also if this is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    about = machine.describe(args.file) | {"ssd_llm": ours.version()}
+    about = machine.describe(args.file) | {"cgroup_version": machine.memory_hierarchy()[0], "ssd_llm": ours.version()}
     print(json.dumps(about))
     reports = []
     for name in COMMANDS if args.name == "all" else [args.name]:

@@ -1,9 +1,10 @@
 //! Repository chores, run as `cargo xtask CHORE`.
 //!
-//! The only chore is `tidy`, which checks what the compiler and clippy cannot see: where `unsafe` may stand, that nothing
+//! `compare` measures the program beside llama.cpp. `tidy` checks what the compiler and clippy cannot see: where `unsafe` may stand, that nothing
 //! lies in the tree that nothing uses, that crates depend on each other in one direction, that documents tell the truth
 //! about files and flags. It reads the tree as text and as syntax and changes nothing.
 
+mod compare;
 mod tidy;
 
 use std::path::Path;
@@ -14,8 +15,9 @@ fn main() -> ExitCode {
     let chores: Vec<&str> = chores.iter().map(String::as_str).collect();
     let outcome = match chores[..] {
         ["tidy"] => tidy::run(top()),
+        ["compare", ref arguments @ ..] => compare::run(top(), arguments),
         _ => {
-            eprintln!("usage: cargo xtask tidy");
+            eprintln!("usage: cargo xtask tidy\n       cargo xtask compare MODEL... [OPTIONS]");
             return ExitCode::from(2);
         }
     };

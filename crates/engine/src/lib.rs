@@ -19,7 +19,7 @@ mod stop;
 pub use error::EngineError;
 pub use generate::generate;
 pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
-pub use passes::{Pass, TimedPasses, time_passes};
+pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};

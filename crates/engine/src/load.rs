@@ -38,6 +38,8 @@ pub struct EngineOptions {
     pub cache_policy: CachePolicy,
     /// Rows of logits that one pass may be asked for.
     pub max_logit_rows: usize,
+    /// Sequences in the KV cache at once, at least 1; a pass can always take in a token of each.
+    pub max_sequences: usize,
     /// How keys and values are stored.
     pub kv_type: KvType,
     /// The arithmetic to use.
@@ -183,7 +185,7 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
-        let limits = RunnerOptions { ctx, max_sequences: 1, largest, always };
+        let limits = RunnerOptions { ctx, max_sequences: options.max_sequences, largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
         let model = Box::new(runner);
         Ok(LoadedModel { model, tokenizer, plan, bytes_read, stop, template, path: self.path, _program: program })
@@ -227,7 +229,7 @@ impl EngineOptions {
             threads: self.n_threads(),
             kv_type: self.kv_type,
             ctx,
-            max_sequences: 1,
+            max_sequences: self.max_sequences,
             ledger: ledger.clone(),
         }
     }

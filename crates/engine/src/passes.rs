@@ -1,4 +1,4 @@
-//! Passes, timed one by one: a prompt, then tokens that nothing but their number ends.
+//! Passes, timed one by one: a prompt or several, then tokens that nothing but their number ends.
 //!
 //! [`time_passes`] is to speed what `score` is to quality; a [`Pass`] tells where its time and bytes went. Deliberately
 //! absent: text, and what a token's choice depends on, which is always the most probable.
@@ -6,15 +6,23 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use forward::{Batch, LanguageModel, LogitRows, Logits, SeqId};
+use forward::{Batch, LanguageModel, LogitRows, Logits, Segment, SeqId};
 use model::TokenId;
 use store::ReadStats;
 
 use crate::EngineError;
 use crate::sampler::{Sampler, SamplingOptions};
 
-/// The one sequence that is computed.
-const SEQUENCE: SeqId = SeqId(0);
+/// What to compute.
+#[derive(Clone, Copy, Debug)]
+pub struct PassesRequest<'a> {
+    /// What each sequence begins with; they begin at different places in it.
+    pub prompt: &'a [TokenId],
+    /// Passes after the prompts, each with one token a sequence.
+    pub n_decode: usize,
+    /// Sequences that are decoded together.
+    pub n_sequences: usize,
+}
 
 /// One pass, or several that belong together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,14 +33,16 @@ pub struct Pass {
     pub reads: ReadStats,
 }
 
-/// A prompt's passes and those after it.
+/// The prompts' passes and those after them.
 #[derive(Clone, Debug, Default)]
 pub struct TimedPasses {
-    /// Tokens of the prompt that were taken in.
+    /// Sequences that were decoded together.
+    pub n_sequences: usize,
+    /// Tokens of all prompts that were taken in.
     pub prompt_tokens: usize,
-    /// The prompt.
+    /// The prompts.
     pub prefill: Pass,
-    /// One token each.
+    /// One token of each sequence each.
     pub decode: Vec<Pass>,
 }
 
@@ -43,59 +53,100 @@ impl Pass {
     }
 }
 
-/// Takes in a prompt and then decodes `n_decode` tokens, whatever they are.
+/// Takes in a prompt for each sequence, then decodes a token of each in every pass, whatever tokens they are.
 ///
 /// `on_pass` hears the tokens computed after each pass; breaking ends with what was measured so far.
-/// Errors: the prompt is empty, prompt and tokens do not fit the context, or a pass fails. The sequence's place in the KV
-/// cache is free again in every case.
+/// Errors: the prompt is empty, prompt and passes do not fit the context, or a pass fails. The sequences' places in the
+/// KV cache are free again in every case. Panics if there are no sequences.
 pub fn time_passes(
     model: &mut dyn LanguageModel,
-    prompt: &[TokenId],
-    n_decode: usize,
+    request: PassesRequest<'_>,
     on_pass: &mut dyn FnMut(usize) -> ControlFlow<()>,
 ) -> Result<TimedPasses, EngineError> {
-    let (ctx, wanted) = (model.kv().context(), prompt.len() + n_decode);
-    if prompt.is_empty() {
+    let (ctx, wanted) = (model.kv().context(), request.prompt.len() + request.n_decode);
+    assert!(request.n_sequences > 0, "passes are those of sequences");
+    if request.prompt.is_empty() {
         return Err(EngineError::EmptyPrompt);
     }
     if wanted > ctx {
         return Err(EngineError::PromptTooLong { prompt: wanted, ctx });
     }
-    let result = run(model, prompt, n_decode, on_pass);
-    model.kv().remove(SEQUENCE);
-    result
+    let mut timed = TimedPasses { n_sequences: request.n_sequences, ..TimedPasses::default() };
+    let result = prefill(model, request, &mut timed, on_pass).and_then(|first| match first {
+        Some(tokens) => decode(model, request, tokens, &mut timed, on_pass),
+        None => Ok(()),
+    });
+    (0..request.n_sequences).for_each(|i| model.kv().remove(sequence(i)));
+    result.map(|()| timed)
 }
 
-fn run(
+/// Takes in the prompts and returns the first token after each, or nothing if `on_pass` ended it.
+fn prefill(
     model: &mut dyn LanguageModel,
-    prompt: &[TokenId],
-    n_decode: usize,
+    request: PassesRequest<'_>,
+    timed: &mut TimedPasses,
     on_pass: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<TimedPasses, EngineError> {
-    let mut timed = TimedPasses::default();
-    let mut logits = Logits::default();
+) -> Result<Option<Vec<TokenId>>, EngineError> {
+    let mut first = Vec::with_capacity(request.n_sequences);
     let begun = Clock::start(model);
-    for tokens in prompt.chunks(model.max_rows()) {
-        let start = timed.prompt_tokens;
-        let rows = if start + tokens.len() == prompt.len() { LogitRows::Last } else { LogitRows::None };
-        logits = model.forward(&Batch::one(SEQUENCE, start, tokens.to_vec(), rows))?;
-        timed.prefill = begun.stop(model);
-        timed.prompt_tokens += tokens.len();
-        if on_pass(timed.prompt_tokens).is_break() {
-            return Ok(timed);
+    for i in 0..request.n_sequences {
+        let prompt = prompt_of(request.prompt, i);
+        let mut logits = Logits::default();
+        let mut start = 0;
+        for tokens in prompt.chunks(model.max_rows()) {
+            let end = start + tokens.len();
+            let rows = if end == prompt.len() { LogitRows::Last } else { LogitRows::None };
+            logits = model.forward(&Batch::one(sequence(i), start, tokens.to_vec(), rows))?;
+            start = end;
+            timed.prefill = begun.stop(model);
+            timed.prompt_tokens += tokens.len();
+            if on_pass(timed.prompt_tokens).is_break() {
+                return Ok(None);
+            }
         }
+        first.push(greedy().sample(logits.row(0), &[])?);
     }
-    let mut greedy = Sampler::new(&SamplingOptions { temperature: 0.0, ..SamplingOptions::default() });
-    for position in prompt.len()..prompt.len() + n_decode {
-        let token = greedy.sample(logits.row(0), &[])?;
+    Ok(Some(first))
+}
+
+/// Decodes from `tokens` on, one a sequence.
+fn decode(
+    model: &mut dyn LanguageModel,
+    request: PassesRequest<'_>,
+    mut tokens: Vec<TokenId>,
+    timed: &mut TimedPasses,
+    on_pass: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<(), EngineError> {
+    let mut greedy = greedy();
+    for start in (request.prompt.len()..).take(request.n_decode) {
+        let segment = |(i, &token)| Segment { seq: sequence(i), start, tokens: vec![token], logits: LogitRows::Last };
+        let batch = Batch { segments: tokens.iter().enumerate().map(segment).collect() };
         let begun = Clock::start(model);
-        logits = model.forward(&Batch::one(SEQUENCE, position, vec![token], LogitRows::Last))?;
+        let logits = model.forward(&batch)?;
         timed.decode.push(begun.stop(model));
-        if on_pass(position + 1).is_break() {
+        if on_pass(timed.prompt_tokens + timed.decode.len() * tokens.len()).is_break() {
             break;
         }
+        for (row, token) in tokens.iter_mut().enumerate() {
+            *token = greedy.sample(logits.row(row), &[])?;
+        }
     }
-    Ok(timed)
+    Ok(())
+}
+
+fn sequence(index: usize) -> SeqId {
+    SeqId(index as u64)
+}
+
+/// The prompt of a sequence: all have the same tokens, but each begins at another one, so that no two are alike.
+fn prompt_of(prompt: &[TokenId], sequence: usize) -> Vec<TokenId> {
+    let mut own = prompt.to_vec();
+    own.rotate_left(sequence % prompt.len());
+    own
+}
+
+fn greedy() -> Sampler {
+    Sampler::new(&SamplingOptions { temperature: 0.0, ..SamplingOptions::default() })
 }
 
 /// Where things were when a pass began.

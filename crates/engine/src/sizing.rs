@@ -52,24 +52,26 @@ pub(crate) fn size(
     let slabs = SlabTable::new(spec)?;
     let plan_options = PlanOptions { policy: options.cache_policy, depth };
     let threads = options.n_threads();
+    let sequences = options.max_sequences;
     let batch = |rows: usize| {
-        let rows = rows.min(ctx);
-        BatchSize { rows, logit_rows: options.max_logit_rows.min(rows) }
+        let rows = rows.min(ctx * sequences);
+        BatchSize { rows, logit_rows: options.max_logit_rows.max(sequences).min(rows) }
     };
     let buffers =
         |size: BatchSize| activation_bytes(spec, size) + CpuBackend::buffer_bytes_for(spec, threads, ctx, size.rows);
-    let always = batch(FEW_ROWS);
+    let few = FEW_ROWS.max(sequences);
+    let always = batch(few);
     let vectors: u64 = spec.layers.iter().map(|l| 4 * (l.attention_norm.len + l.feed_forward_norm.len) as u64).sum();
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + SAMPLER_BYTES_PER_TOKEN * spec.n_vocab as u64;
     let budget = |size: BatchSize| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
-        kv_bytes: CpuBackend::kv_bytes(spec, options.kv_type, ctx, 1),
+        kv_bytes: CpuBackend::kv_bytes(spec, options.kv_type, ctx, sequences),
         fixed_bytes: program_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };
     let least = plan(&slabs, budget(always), plan_options)?;
     let left = least.budget.limit_bytes - least.budget.kv_bytes - least.budget.fixed_bytes;
-    let sizes = std::iter::successors(Some(MAX_ROWS), |rows| (rows / 2 > FEW_ROWS).then_some(rows / 2)).map(batch);
+    let sizes = std::iter::successors(Some(MAX_ROWS.max(few)), |rows| (rows / 2 > few).then_some(rows / 2)).map(batch);
     let largest = sizes.into_iter().find(|size| budget(*size).lent_bytes <= left / 2).unwrap_or(always);
     let minimum_budget_bytes = least.minimum_budget_bytes;
     let (mut plan, largest) = match plan(&slabs, budget(largest), plan_options) {

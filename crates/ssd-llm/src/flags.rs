@@ -92,6 +92,12 @@ pub(crate) struct BenchArgs {
     /// Tokens of the prompt, at most as many as the context leaves
     #[arg(long, value_name = "N", default_value = "512", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) prompt_tokens: usize,
+    /// Sequences decoded together, each with a prompt and a context of its own
+    #[arg(long, value_name = "N", default_value = "1", value_parser = batch, allow_negative_numbers = true)]
+    pub(crate) batch: usize,
+    /// Read the weights with a shorter prompt first, so that no figure is that of a load; the start is left out
+    #[arg(long)]
+    pub(crate) warm: bool,
     /// Print one JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -209,6 +215,7 @@ impl EngineFlags {
             max_read_rate: self.max_read_rate,
             cache_policy: self.cache_policy,
             max_logit_rows: 1,
+            max_sequences: 1,
             kv_type: self.kv_type,
             kernels: self.kernels,
         }
@@ -238,6 +245,14 @@ fn at_least_one(text: &str) -> Result<usize, String> {
         Ok(n) => Ok(n),
         Err(_) => Err("must be a whole number, at least 1".to_owned()),
     }
+}
+
+/// A pass takes in no more tokens.
+const MAX_BATCH: usize = 512;
+
+fn batch(text: &str) -> Result<usize, String> {
+    let n = text.parse::<usize>().ok().filter(|n| (1..=MAX_BATCH).contains(n));
+    n.ok_or_else(|| format!("must be a whole number from 1 to {MAX_BATCH}"))
 }
 
 fn threads(text: &str) -> Result<usize, String> {

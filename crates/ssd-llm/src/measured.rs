@@ -30,21 +30,26 @@ pub(crate) struct Start {
 }
 
 impl Measured {
-    /// Decoded tokens a second, over all passes.
+    /// Decoded tokens a second of all sequences together, over all passes.
     pub(crate) fn tokens_per_second(&self) -> f64 {
         let decode = &self.passes.decode;
         let total: f64 = decode.iter().map(|pass| pass.elapsed.as_secs_f64()).sum();
-        decode.len() as f64 / total.max(1e-9)
+        (decode.len() as f64 * self.n_sequences()) / total.max(1e-9)
     }
 
-    /// Bytes that a decode pass reads.
+    /// Tokens of a decode pass.
+    pub(crate) fn n_sequences(&self) -> f64 {
+        self.passes.n_sequences as f64
+    }
+
+    /// Bytes that a decode pass reads, for each of its tokens.
     pub(crate) fn bytes_per_token(&self) -> f64 {
-        self.median(|pass| pass.reads.bytes_read as f64)
+        self.median(|pass| pass.reads.bytes_read as f64) / self.n_sequences()
     }
 
-    /// Seconds that a decode pass computes.
+    /// Seconds that a decode pass computes, for each of its tokens.
     pub(crate) fn compute_s(&self) -> f64 {
-        self.median(|pass| pass.compute().as_secs_f64())
+        self.median(|pass| pass.compute().as_secs_f64()) / self.n_sequences()
     }
 
     /// Tokens a second that no decoding could exceed.
@@ -94,6 +99,7 @@ impl Measured {
                 "ms": millis(prefill.elapsed.as_secs_f64()),
             },
             "decode": {
+                "sequences": self.passes.n_sequences,
                 "tokens_per_second": self.tokens_per_second(),
                 "passes": self.passes.decode.iter().map(pass).collect::<Vec<_>>(),
             },
@@ -116,7 +122,7 @@ impl Measured {
             format!("{:.2}", self.tokens_per_second()),
             size::show(self.bytes_per_token() as u64),
             format!("{:.1} ms", millis(self.median(|pass| pass.reads.stall.as_secs_f64()))),
-            format!("{:.1} ms", millis(self.compute_s())),
+            format!("{:.1} ms", millis(self.median(|pass| pass.compute().as_secs_f64()))),
             format!("{:.0}%", 100.0 * self.median(hit_rate)),
             format!("{:.2}", self.limit()),
             format!("{:.0}%", self.percent_of_limit()),
@@ -142,13 +148,14 @@ const HEADINGS: [&str; 11] = [
 pub(crate) fn table(all: &[Measured], start: Option<Start>) -> String {
     let first = &all[0];
     let head = format!(
-        "disk {}/s (direct reads of up to {}, {} under way), weights {}, prompt {} tokens, {} passes decoded\n\n",
+        "disk {}/s (direct reads of up to {}, {} under way), weights {}, prompt {} tokens, {} passes of {} decoded\n\n",
         size::show(median(all.iter().map(|m| m.disk.bytes_per_second).collect()) as u64),
         size::show(first.disk.request_bytes as u64),
         all.iter().map(|m| m.disk.depth).max().unwrap_or(0),
         size::show(first.plan.weights_bytes),
         first.passes.prompt_tokens,
         first.passes.decode.len(),
+        first.passes.n_sequences,
     );
     let rows: Vec<_> = std::iter::once(HEADINGS.map(str::to_owned)).chain(all.iter().map(Measured::row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);

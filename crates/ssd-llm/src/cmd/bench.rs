@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use engine::{DiskSpeed, EngineOptions, ModelFile, TimedPasses, time_passes};
+use engine::{DiskSpeed, EngineOptions, ModelFile, PassesRequest, TimedPasses, time_passes};
 use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, forget_file, peak_memory};
 
 use crate::cmd::Usage;
@@ -25,6 +25,9 @@ const DEFAULT_CONTEXT: usize = 1024;
 
 /// Tokens of the prompt whose first answer counts as the start.
 const SHORT_PROMPT: usize = 16;
+
+/// Tokens of the prompt, at most, that make everything warm: as many as a pass takes in at once.
+const WARM_UP_PROMPT: usize = 512;
 
 /// How many times larger than the budget the weights are.
 const RATIOS: [f64; 4] = [4.0, 2.0, 1.5, 1.25];
@@ -53,7 +56,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         all.extend(bench.measure(budget)?);
     }
     let Some(last) = all.last() else { bail!("interrupted before a token was decoded: there is nothing to show") };
-    let start = if interrupt::asked() { None } else { Some(bench.start(last.plan.budget.limit_bytes)?) };
+    let no_start = args.warm || interrupt::asked();
+    let start = if no_start { None } else { Some(bench.start(last.plan.budget.limit_bytes)?) };
     bench.progress.clear();
     let text = if args.json { json(&all, start) } else { measured::table(&all, start) };
     output::print(&text)?;
@@ -82,14 +86,16 @@ struct Bench<'a> {
     options: EngineOptions,
     prompt: Vec<u32>,
     n_decode: usize,
+    n_sequences: usize,
+    is_warm: bool,
     progress: Progress,
 }
 
 impl Bench<'_> {
     fn new<'a>(args: &'a BenchArgs, file: &ModelFile) -> anyhow::Result<Bench<'a>> {
         let ctx = args.engine.ctx.unwrap_or(file.spec.context_length.min(DEFAULT_CONTEXT));
-        let options = EngineOptions { ctx: Some(ctx), ..args.engine.options() };
-        let n_decode = args.max_tokens;
+        let (n_decode, n_sequences) = (args.max_tokens, args.batch);
+        let options = EngineOptions { ctx: Some(ctx), max_sequences: n_sequences, ..args.engine.options() };
         if n_decode >= ctx {
             bail!("{n_decode} passes and a prompt do not fit a context of {ctx} tokens: use a smaller -n");
         }
@@ -98,7 +104,8 @@ impl Bench<'_> {
             output::say(&format!("the prompt is cut to the {n_prompt} tokens that a context of {ctx} has room for"));
         }
         let prompt = synthetic_prompt(n_prompt, file.spec.n_vocab);
-        Ok(Bench { model: &args.model, options, prompt, n_decode, progress: Progress::new(&Arc::default()) })
+        let (model, is_warm, progress) = (args.model.as_path(), args.warm, Progress::new(&Arc::default()));
+        Ok(Bench { model, options, prompt, n_decode, n_sequences, is_warm, progress })
     }
 
     /// The one that was asked for; else those at which certain shares of the weights are streamed, and one where none is.
@@ -155,11 +162,18 @@ impl Bench<'_> {
         let options = self.at(budget);
         let before = self.measure_disk(&options)?;
         let mut loaded = ModelFile::open(self.model)?.load(&options)?;
-        let total = self.prompt.len() + self.n_decode;
-        let passes = time_passes(loaded.model.as_mut(), &self.prompt, self.n_decode, &mut |done| {
+        let whole = PassesRequest { prompt: &self.prompt, n_decode: self.n_decode, n_sequences: self.n_sequences };
+        let total = (self.prompt.len() + self.n_decode) * self.n_sequences;
+        let mut on_pass = |done| {
             self.progress.say(format!("budget {}: {done}/{total} tokens", size::show(budget)));
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        };
+        if self.is_warm {
+            let beginning = &self.prompt[..self.prompt.len().min(WARM_UP_PROMPT)];
+            let warm_up = PassesRequest { prompt: beginning, n_decode: 1, ..whole };
+            let _: TimedPasses = time_passes(loaded.model.as_mut(), warm_up, &mut on_pass)?;
+        }
+        let passes = time_passes(loaded.model.as_mut(), whole, &mut on_pass)?;
         let (plan, peak_bytes) = (loaded.plan.clone(), peak_memory());
         drop(loaded);
         let after = self.measure_disk(&options)?;
@@ -192,7 +206,8 @@ impl Bench<'_> {
         let begun = Instant::now();
         let mut loaded = ModelFile::open(self.model)?.load(&self.at(budget))?;
         let prompt = &self.prompt[..self.prompt.len().min(SHORT_PROMPT)];
-        let _: TimedPasses = time_passes(loaded.model.as_mut(), prompt, 0, &mut |_| ControlFlow::Continue(()))?;
+        let request = PassesRequest { prompt, n_decode: 0, n_sequences: 1 };
+        let _: TimedPasses = time_passes(loaded.model.as_mut(), request, &mut |_| ControlFlow::Continue(()))?;
         Ok(begun.elapsed().as_secs_f64() * 1e3)
     }
 }
@@ -240,10 +255,23 @@ fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
         tokens_per_second: m.tokens_per_second(),
         label: format!("{:.1} ({:.0}%)", m.tokens_per_second(), m.percent_of_limit()),
     };
+    let n_sequences = all.first().map_or(1.0, Measured::n_sequences);
+    let limit = |bytes_per_pass: f64| measured::limit(bytes_per_pass / n_sequences, disk, compute);
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy();
     Picture {
         title: format!("{name}: disk {}/s, {:.1} ms of arithmetic a token", size::show(disk as u64), compute * 1e3),
         points: all.iter().map(point).collect(),
-        limit: curve.iter().map(|&(budget, bytes)| (budget, measured::limit(bytes as f64, disk, compute))).collect(),
+        limit: curve.iter().map(|&(budget, bytes)| (budget, limit(bytes as f64))).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_is_the_one_that_comparisons_give_to_others() {
+        // The same numbers stand in the test of `prompts` in scripts/peers/test_speed.py.
+        assert_eq!(synthetic_prompt(4, 49152), [30377, 11603, 41980, 23206]);
     }
 }

@@ -48,10 +48,12 @@ fn assert_consistent(budget: &Value, n_passes: usize) {
         assert!((0.0..=1.0).contains(&number(pass, "hit_rate")), "{pass}");
     }
     let at = |path: &str| number(budget, path);
-    assert_near(at("decode.tokens_per_second"), 1e3 * n_passes as f64 / all("ms").iter().sum::<f64>(), "the rate");
-    assert_near(at("bytes_per_token"), median(all("bytes_read")), "bytes a token");
+    let n_sequences = at("decode.sequences");
+    let rate = 1e3 * n_sequences * n_passes as f64 / all("ms").iter().sum::<f64>();
+    assert_near(at("decode.tokens_per_second"), rate, "the rate");
+    assert_near(at("bytes_per_token"), median(all("bytes_read")) / n_sequences, "bytes a token");
     let disk_s = at("bytes_per_token") / at("disk.direct_read_bytes_per_second");
-    let limit = 1.0 / disk_s.max(median(all("compute_ms")) / 1e3);
+    let limit = 1.0 / disk_s.max(median(all("compute_ms")) / n_sequences / 1e3);
     assert_near(at("limit_tokens_per_second"), limit, "the limit");
     let share = 100.0 * at("decode.tokens_per_second") / at("limit_tokens_per_second");
     assert_near(at("percent_of_limit"), share, "the share");
@@ -109,6 +111,48 @@ fn one_budget_is_measured_as_it_is_asked_for() {
     let read = number(&bench, "bytes_per_token");
     assert!((read / streamed - 1.0).abs() < 0.05, "{read} of {streamed} bytes");
     assert!(number(&bench, "prefill.bytes_read") >= number(&plan, "weights_bytes"), "the first pass is the load");
+}
+
+#[test]
+fn a_batch_shares_what_a_pass_reads() {
+    let model = real_model();
+    let flags = ["-n", "3", "--prompt-tokens", "8", "--ctx", "32", "--memory-budget", "64M", "--json"];
+    let bench = |batch: &[&str]| call(&[&["bench", &model], &flags[..], batch].concat()).json();
+    let (one, four) = (bench(&[]), bench(&["--batch", "4"]));
+    assert_consistent(&one, 3);
+    assert_consistent(&four, 3);
+    assert_eq!((number(&one, "decode.sequences"), number(&four, "decode.sequences")), (1.0, 4.0));
+    assert_eq!(number(&four, "prefill.tokens"), 32.0, "each has a prompt of its own");
+    // Keys and values of three more sequences leave a little less to weights.
+    let share = number(&four, "bytes_per_token") / number(&one, "bytes_per_token");
+    assert!((0.25..0.3).contains(&share), "{share} of the bytes a token");
+    for n in ["0", "513", "-1", "some"] {
+        let error = call(&["bench", &model, "--batch", n]).refused(2);
+        assert!(error.contains("--batch"), "{error}");
+    }
+}
+
+#[test]
+fn a_batch_of_any_size_is_one_pass() {
+    let model = Tiny::plain();
+    for batch in ["16", "17", "200", "512"] {
+        let bench = json(&["bench", model.path(), "-n", "2", "--prompt-tokens", "3", "--ctx", "8", "--batch", batch]);
+        assert_consistent(&bench, 2);
+        assert_eq!(number(&bench, "decode.sequences").to_string(), batch);
+    }
+}
+
+#[test]
+fn a_warm_prompt_reads_no_weights() {
+    let model = real_model();
+    let flags = ["-n", "2", "--prompt-tokens", "32", "--ctx", "64", "--memory-budget", "1G", "--io", "direct"];
+    let bench = |warm: &[&str]| json(&[&["bench", &model], &flags[..], warm].concat());
+    let (cold, warm) = (bench(&[]), bench(&["--warm"]));
+    assert_consistent(&warm, 2);
+    assert_eq!(number(&warm, "prefill.tokens"), 32.0);
+    assert!(number(&cold, "prefill.bytes_read") > 80.0 * MIB, "{cold}");
+    assert!(number(&warm, "prefill.bytes_read") < MIB, "rows of the embedding at most: {warm}");
+    assert!(warm["start"].is_null(), "{warm}");
 }
 
 #[test]
