@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use kernels::{ActivationType, Kernels, QuantType};
-use model::ModelSpec;
-use store::{Buffer, Ledger, StoreError, WeightStore};
+use model::{Matrix, ModelSpec, TensorId};
+use store::{Buffer, Ledger, SlabGuard, StoreError, WeightStore};
 
 use super::pool::Pool;
 use super::shared::SharedRows;
@@ -96,19 +96,14 @@ impl MatmulScratch {
         store: &WeightStore,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
-        let mut owners = Vec::new();
         let mut ids = Vec::new();
-        for (t, target) in targets.iter().enumerate() {
-            ids.extend(store.slabs_of(&target.weight));
-            owners.resize(ids.len(), t);
-        }
-        let outs: Vec<Product> = targets.iter_mut().map(Product::new).collect();
-        let (mut ids, mut owners) = (&ids[..], &owners[..]);
+        targets.iter().for_each(|target| ids.extend(store.slabs_of(&target.weight)));
+        let products: Vec<Product> = targets.iter_mut().map(Product::new).collect();
+        let mut ids = &ids[..];
         while !ids.is_empty() {
             let slabs = store.slabs(ids)?;
-            let pieces = slabs.iter().zip(owners).map(|(slab, t)| (&outs[*t], slab.first_row(), slab.bytes()));
-            self.multiply_slabs(kernels, pool, &Pieces::new(pieces));
-            (ids, owners) = (&ids[slabs.len()..], &owners[slabs.len()..]);
+            self.multiply_slabs(kernels, pool, &Pieces::new(&products, &slabs));
+            ids = &ids[slabs.len()..];
         }
         Ok(())
     }
@@ -123,7 +118,7 @@ impl MatmulScratch {
 
     /// Products of the quantised input with some rows of a slab.
     fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
-        let Product { quant, cols, row_bytes, n_tokens, bias, out } = piece.product;
+        let Product { quant, cols, row_bytes, n_tokens, bias, out, .. } = piece.product;
         let activations = &self.activations.values()[..n_tokens * quant.format().activation.row_bytes(*cols)];
         let weights = |rows: &Range<usize>| &piece.weights[rows.start * row_bytes..rows.end * row_bytes];
         let columns = |rows: &Range<usize>| piece.first_row + rows.start..piece.first_row + rows.end;
@@ -143,18 +138,20 @@ impl MatmulScratch {
             let rows = start..rows.end.min(start + TILE_ROWS);
             tile.resize(rows.len() * n_tokens, 0.0);
             kernels.matmul(*quant, *cols, weights(&rows), activations, &mut tile);
-            for token in 0..*n_tokens {
+            turn(&tile, *n_tokens, |token, first, values| {
+                let columns = columns(&(rows.start + first..rows.start + first + values.len()));
                 // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
-                let out = unsafe { out.span(token, columns(&rows)) };
-                out.iter_mut().enumerate().for_each(|(r, out)| *out = tile[r * n_tokens + token]);
-                add_bias(out, columns(&rows));
-            }
+                let out = unsafe { out.span(token, columns.clone()) };
+                out.copy_from_slice(values);
+                add_bias(out, columns);
+            });
         }
     }
 }
 
 /// A target as the threads see it.
 struct Product<'a> {
+    tensor: TensorId,
     quant: QuantType,
     cols: usize,
     /// Of the weights, in bytes.
@@ -183,25 +180,29 @@ struct Pieces<'a> {
 
 impl<'a> Product<'a> {
     fn new(target: &'a mut Projection<CpuTensor>) -> Product<'a> {
-        let (quant, cols) = (target.weight.quant, target.weight.cols);
+        let Matrix { tensor, quant, cols, .. } = target.weight;
         let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
         let (n_tokens, width) = (target.out.rows, target.out.width);
         let out = SharedRows::new(target.out.values_mut(), width);
-        Product { quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
+        Product { tensor, quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
     }
 }
 
 impl<'a> Pieces<'a> {
-    /// Slabs with their products and first rows.
-    fn new(slabs: impl Iterator<Item = (&'a Product<'a>, usize, &'a [u8])>) -> Pieces<'a> {
-        let mut n_units = 0;
-        let piece = |(product, first_row, weights): (&'a Product<'a>, usize, &'a [u8])| {
-            let n_rows = weights.len() / product.row_bytes;
+    /// Slabs of the products' matrices, in the same order.
+    fn new(products: &'a [Product<'a>], slabs: &'a [SlabGuard<'_>]) -> Pieces<'a> {
+        let (mut n_units, mut p) = (0, 0);
+        let piece = |slab: &'a SlabGuard<'_>| {
+            while products[p].tensor != slab.tensor() {
+                p += 1;
+            }
+            let product = &products[p];
+            let n_rows = slab.bytes().len() / product.row_bytes;
             let first_unit = n_units;
             n_units += n_rows.div_ceil(UNIT_ROWS);
-            Piece { product, first_row, n_rows, weights, first_unit }
+            Piece { product, first_row: slab.first_row(), n_rows, weights: slab.bytes(), first_unit }
         };
-        let pieces = slabs.map(piece).collect();
+        let pieces = slabs.iter().map(piece).collect();
         Pieces { pieces, n_units }
     }
 
@@ -221,6 +222,28 @@ impl<'a> Pieces<'a> {
     }
 }
 
+/// Hands out a tile `[rows, tokens]` token by token, in pieces: `write(token, first row, values)`.
+///
+/// Goes by small blocks: in a column of a tile of 512 tokens, neighbours lie 2 KiB apart, and a cache that is read at such
+/// strides holds next to nothing.
+fn turn(tile: &[f32], n_tokens: usize, mut write: impl FnMut(usize, usize, &[f32])) {
+    // The tokens of a cache line.
+    const TOKENS: usize = 16;
+    let rows = tile.len() / n_tokens;
+    let mut block = [[0.0; TILE_ROWS]; TOKENS];
+    for token in (0..n_tokens).step_by(TOKENS) {
+        let n = TOKENS.min(n_tokens - token);
+        for first in (0..rows).step_by(TILE_ROWS) {
+            let height = TILE_ROWS.min(rows - first);
+            for r in 0..height {
+                let at = (first + r) * n_tokens + token;
+                tile[at..at + n].iter().zip(&mut block).for_each(|(value, column)| column[r] = *value);
+            }
+            block[..n].iter().enumerate().for_each(|(t, column)| write(token + t, first, &column[..height]));
+        }
+    }
+}
+
 fn activation<T>(target: &Projection<T>) -> ActivationType {
     target.weight.quant.format().activation
 }
@@ -229,4 +252,23 @@ fn activation<T>(target: &Projection<T>) -> ActivationType {
 fn widest_input(spec: &ModelSpec) -> usize {
     let matrices = spec.pass_order().into_iter();
     matrices.map(|m| m.quant.format().activation.row_bytes(m.cols)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_is_turned_whatever_its_shape() {
+        for (rows, n_tokens) in [(1, 2), (15, 17), (16, 16), (64, 3), (33, 100)] {
+            let tile: Vec<f32> = (0..rows * n_tokens).map(|i| i as f32).collect();
+            let mut turned = vec![-1.0; tile.len()];
+            turn(&tile, n_tokens, |token, first, values| {
+                turned[token * rows + first..][..values.len()].copy_from_slice(values);
+            });
+            for (token, r) in (0..n_tokens).flat_map(|token| (0..rows).map(move |r| (token, r))) {
+                assert_eq!(turned[token * rows + r], tile[r * n_tokens + token], "{rows} rows, {n_tokens} tokens");
+            }
+        }
+    }
 }
