@@ -28,7 +28,7 @@ pub struct EngineOptions {
     pub memory_budget: Option<u64>,
     /// Tokens of context; `None` is the model's, but at most 4096.
     pub ctx: Option<usize>,
-    /// Threads; 0 takes as many as the machine runs at once.
+    /// Threads; 0 takes one for each fast core.
     pub threads: usize,
     /// How weights are read.
     pub io: IoMode,

@@ -182,7 +182,7 @@ pub(crate) struct EngineFlags {
     /// Tokens of context; by default the model's, but at most 4096 (bench: 1024; perplexity: tokens of a window, 512)
     #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
     pub(crate) ctx: Option<usize>,
-    /// Threads; 0 takes as many as the machine runs at once
+    /// Threads; 0 takes one for each fast core
     #[arg(long, visible_alias = "tensor-parallel", value_name = "N", default_value = "0", value_parser = threads, allow_negative_numbers = true)]
     threads: usize,
     /// How weights are read: auto, direct, uring, pread (past the page cache), buffered (through it) or mmap

@@ -80,6 +80,11 @@ impl SlabGuard<'_> {
         self.slot.as_ref().expect("a guard has its slot until it is dropped").slab()
     }
 
+    /// The matrix that the rows belong to.
+    pub fn tensor(&self) -> TensorId {
+        self.store.table.get(self.id).tensor
+    }
+
     /// Where in the matrix the rows begin.
     pub fn first_row(&self) -> usize {
         self.store.table.get(self.id).rows.start

@@ -9,8 +9,8 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use kernels::{ActivationType, Kernels, QuantType};
-use model::ModelSpec;
-use store::{Buffer, Ledger, StoreError, WeightStore};
+use model::{Matrix, ModelSpec, TensorId};
+use store::{Buffer, Ledger, SlabGuard, StoreError, WeightStore};
 
 use super::pool::Pool;
 use super::shared::SharedRows;
@@ -105,19 +105,14 @@ impl MatmulScratch {
         store: &WeightStore,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
-        let mut owners = Vec::new();
         let mut ids = Vec::new();
-        for (t, target) in targets.iter().enumerate() {
-            ids.extend(store.slabs_of(&target.weight));
-            owners.resize(ids.len(), t);
-        }
-        let outs: Vec<Product> = targets.iter_mut().map(Product::new).collect();
-        let (mut ids, mut owners) = (&ids[..], &owners[..]);
+        targets.iter().for_each(|target| ids.extend(store.slabs_of(&target.weight)));
+        let products: Vec<Product> = targets.iter_mut().map(Product::new).collect();
+        let mut ids = &ids[..];
         while !ids.is_empty() {
             let slabs = store.slabs(ids)?;
-            let pieces = slabs.iter().zip(owners).map(|(slab, t)| (&outs[*t], slab.first_row(), slab.bytes()));
-            self.multiply_slabs(kernels, pool, &Pieces::new(pieces));
-            (ids, owners) = (&ids[slabs.len()..], &owners[slabs.len()..]);
+            self.multiply_slabs(kernels, pool, &Pieces::new(&products, &slabs));
+            ids = &ids[slabs.len()..];
         }
         Ok(())
     }
@@ -132,8 +127,9 @@ impl MatmulScratch {
 
     /// Products of the quantised input with some rows of a slab.
     fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
-        let Product { quant, cols, row_bytes, n_tokens, bias, out } = piece.product;
-        let activations = &self.activations.values()[self.first_line()..][..n_tokens * quant.format().activation.row_bytes(*cols)];
+        let Product { quant, cols, row_bytes, n_tokens, bias, out, .. } = piece.product;
+        let activations = &self.activations.values()[self.first_line()..];
+        let activations = &activations[..n_tokens * quant.format().activation.row_bytes(*cols)];
         let weights = |rows: &Range<usize>| &piece.weights[rows.start * row_bytes..rows.end * row_bytes];
         let columns = |rows: &Range<usize>| piece.first_row + rows.start..piece.first_row + rows.end;
         let add_bias = |out: &mut [f32], columns: Range<usize>| {
@@ -164,6 +160,7 @@ impl MatmulScratch {
 
 /// A target as the threads see it.
 struct Product<'a> {
+    tensor: TensorId,
     quant: QuantType,
     cols: usize,
     /// Of the weights, in bytes.
@@ -192,25 +189,29 @@ struct Pieces<'a> {
 
 impl<'a> Product<'a> {
     fn new(target: &'a mut Projection<CpuTensor>) -> Product<'a> {
-        let (quant, cols) = (target.weight.quant, target.weight.cols);
+        let Matrix { tensor, quant, cols, .. } = target.weight;
         let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
         let (n_tokens, width) = (target.out.rows, target.out.width);
         let out = SharedRows::new(target.out.values_mut(), width);
-        Product { quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
+        Product { tensor, quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
     }
 }
 
 impl<'a> Pieces<'a> {
-    /// Slabs with their products and first rows.
-    fn new(slabs: impl Iterator<Item = (&'a Product<'a>, usize, &'a [u8])>) -> Pieces<'a> {
-        let mut n_units = 0;
-        let piece = |(product, first_row, weights): (&'a Product<'a>, usize, &'a [u8])| {
-            let n_rows = weights.len() / product.row_bytes;
+    /// Slabs of the products' matrices, in the same order.
+    fn new(products: &'a [Product<'a>], slabs: &'a [SlabGuard<'_>]) -> Pieces<'a> {
+        let (mut n_units, mut p) = (0, 0);
+        let piece = |slab: &'a SlabGuard<'_>| {
+            while products[p].tensor != slab.tensor() {
+                p += 1;
+            }
+            let product = &products[p];
+            let n_rows = slab.bytes().len() / product.row_bytes;
             let first_unit = n_units;
             n_units += n_rows.div_ceil(UNIT_ROWS);
-            Piece { product, first_row, n_rows, weights, first_unit }
+            Piece { product, first_row: slab.first_row(), n_rows, weights: slab.bytes(), first_unit }
         };
-        let pieces = slabs.map(piece).collect();
+        let pieces = slabs.iter().map(piece).collect();
         Pieces { pieces, n_units }
     }
 

@@ -4,6 +4,7 @@
 //! on how the work was cut, so logits are the same bits for any number of threads.
 
 mod attend;
+mod cores;
 mod matmul;
 mod pool;
 mod shared;
@@ -16,6 +17,7 @@ use store::{Buffer, Ledger, StoreError, WeightStore};
 use crate::Row;
 use crate::backend::{AttendShape, Backend, Projection};
 use crate::kv::KvCache;
+pub use cores::auto_threads;
 use matmul::MatmulScratch;
 use pool::Pool;
 use shared::SharedRows;
@@ -58,11 +60,6 @@ pub struct CpuTensor {
     values: Buffer<f32>,
     rows: usize,
     width: usize,
-}
-
-/// Threads that this machine runs at once, as far as this process may use them.
-pub fn auto_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl CpuTensor {

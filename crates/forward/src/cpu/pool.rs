@@ -6,8 +6,9 @@
 //! the time the tasks are gone, so a worker that the system has not scheduled costs nothing.
 //!
 //! A worker that loses its core while it has a task does cost: the caller waits until it runs again, which may be
-//! milliseconds. Such a worker is not called for some time after, so that another process that wants a core costs a
-//! small share of the speed and not a time slice in every region.
+//! milliseconds. So there is an account for each worker of the time that it has saved and the time that it was waited for,
+//! and one that is a burden is not called for a while. Another process that wants a core then costs the worker's help
+//! and a small share of the rest, and not a time slice in every region.
 //!
 //! Deliberately absent: queues, stealing, nesting. `run` from inside a task would deadlock; nothing does so.
 
@@ -22,14 +23,20 @@ use std::time::{Duration, Instant};
 const SPIN: Duration = Duration::from_micros(100);
 
 /// Polls between two looks at the clock, a few microseconds.
-const POLLS: u32 = 64;
+const POLLS: u32 = 256;
 
-/// A worker that is still at its tasks so long after the caller could have done all of its own again has lost its core.
-const PATIENCE: Duration = Duration::from_micros(100);
+/// A worker may end so much later than the caller, and half of the caller's own time, before it counts as late.
+const PATIENCE: Duration = Duration::from_micros(50);
 
-/// A worker that kept the caller waiting is not called for so many times as long, so that waits take at most a part in so
-/// many of the time.
+/// Of the time that a worker has saved, what is remembered, in nanoseconds: about a time slice.
+const MAX_CREDIT: i64 = 3_000_000;
+
+/// A worker that has cost more than it saved is not called for so many times the difference, so that such waits take a
+/// thirtieth of the time at most.
 const REST: u32 = 32;
+
+/// However long a worker was away, it is called again after this.
+const MAX_REST: Duration = Duration::from_millis(500);
 
 /// More than any machine has.
 const MAX_THREADS: usize = 4096;
@@ -53,10 +60,20 @@ pub(super) struct Pool {
 }
 
 struct Caller {
-    /// By worker: it is not called before then.
-    resting_until: Vec<Option<Instant>>,
-    /// By worker: it has been called to the region that is open.
-    called: Vec<bool>,
+    accounts: Vec<Account>,
+}
+
+/// What the caller keeps of a worker.
+#[derive(Clone, Default)]
+struct Account {
+    /// Nanoseconds that it has saved, less those that it was waited for.
+    credit: i64,
+    /// It is not called before then.
+    resting_until: Option<Instant>,
+    /// It takes part in the region that is open, or has been called to it.
+    called: bool,
+    /// It was late in the region that ends.
+    late: bool,
 }
 
 /// Values that different threads write lie apart, in lines of their own. Some processors fetch lines in pairs.
@@ -113,8 +130,7 @@ impl Pool {
             thread.spawn(move || shared.work(index)).expect("the system starts a thread")
         };
         let handles = (1..threads).map(start).collect();
-        let caller = Caller { resting_until: vec![None; threads - 1], called: vec![false; threads - 1] };
-        Pool { shared, handles, caller: Mutex::new(caller) }
+        Pool { shared, handles, caller: Mutex::new(Caller { accounts: vec![Account::default(); threads - 1] }) }
     }
 
     /// The number of threads, the caller included.
@@ -129,7 +145,7 @@ impl Pool {
         if self.handles.is_empty() || n_tasks <= 1 {
             return (0..n_tasks).for_each(|i| task(i, 0));
         }
-        let caller = &mut *self.caller.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let accounts = &mut self.caller.lock().unwrap_or_else(std::sync::PoisonError::into_inner).accounts;
         // SAFETY: only the lifetime changes. `run` does not return before every worker that could hold the reference has
         // left, and no other comes inside.
         let task_ref = unsafe { std::mem::transmute::<&Task<'_>, &'static Task<'static>>(task) };
@@ -137,9 +153,9 @@ impl Pool {
         unsafe { *self.shared.region.get() = Region { task: Some(task_ref), n_tasks } };
         self.shared.next.0.store(0, Ordering::Relaxed);
         let start = Instant::now();
-        self.call(caller, start, n_tasks);
+        self.call(accounts, start, n_tasks);
         let result = catch_unwind(AssertUnwindSafe(|| self.shared.take_tasks(task, n_tasks, 0)));
-        self.dismiss(caller, start);
+        self.dismiss(accounts, start);
         let from_worker = self.shared.panic.lock().expect("nothing panics while it is held").take();
         if let Some(panic) = result.err().or(from_worker) {
             resume_unwind(panic);
@@ -147,20 +163,19 @@ impl Pool {
     }
 
     /// Calls the workers that are not to rest, and no more than there are tasks for.
-    fn call(&self, caller: &mut Caller, now: Instant, n_tasks: usize) {
-        let Caller { resting_until, called } = caller;
+    fn call(&self, accounts: &mut [Account], now: Instant, n_tasks: usize) {
         let mut n_called = 1;
-        for ((worker, rest), called) in self.shared.workers.iter().zip(resting_until).zip(called.iter_mut()) {
-            *rest = rest.filter(|until| *until > now);
-            *called = rest.is_none() && n_called < n_tasks;
-            if *called {
+        for (worker, account) in self.shared.workers.iter().zip(accounts.iter_mut()) {
+            account.resting_until = account.resting_until.filter(|until| *until > now);
+            account.called = account.resting_until.is_none() && n_called < n_tasks;
+            if account.called {
                 n_called += 1;
                 worker.0.state.store(CALLED, Ordering::Release);
             }
         }
         // A worker puts its flag up and then looks for a call; we call and then look for the flag. One of us sees the other.
         fence(Ordering::SeqCst);
-        for (i, _) in called.iter().enumerate().filter(|(_, called)| **called) {
+        for (i, _) in accounts.iter().enumerate().filter(|(_, account)| account.called) {
             if self.shared.workers[i].0.asleep.load(Ordering::Relaxed) {
                 self.handles[i].thread().unpark();
             }
@@ -168,52 +183,69 @@ impl Pool {
     }
 
     /// Takes back the calls that were not answered and waits for the workers inside.
-    fn dismiss(&self, caller: &mut Caller, start: Instant) {
-        let workers = || self.shared.workers.iter().map(|worker| &worker.0.state);
-        for (state, _) in workers().zip(&caller.called).filter(|(_, called)| **called) {
-            if state.load(Ordering::Acquire) == CALLED {
-                // If this fails, it has come inside just now.
-                let _ = state.compare_exchange(CALLED, IDLE, Ordering::AcqRel, Ordering::Acquire);
-            }
-        }
-        let all_left = || workers().all(|state| state.load(Ordering::Acquire) != INSIDE);
-        if (0..POLLS).any(|_| {
-            all_left() || {
-                std::hint::spin_loop();
-                false
-            }
-        }) {
-            return;
+    fn dismiss(&self, accounts: &mut [Account], start: Instant) {
+        for (worker, account) in self.shared.workers.iter().zip(accounts.iter_mut()).filter(|(_, a)| a.called) {
+            let state = &worker.0.state;
+            // Where the exchange fails, it has come inside just now.
+            account.called = state.load(Ordering::Acquire) != CALLED
+                || state.compare_exchange(CALLED, IDLE, Ordering::AcqRel, Ordering::Acquire).is_err();
         }
         let done = Instant::now();
-        let patience = (done - start) + PATIENCE;
-        while done.elapsed() < patience {
-            if (0..POLLS).any(|_| {
-                all_left() || {
-                    std::hint::spin_loop();
-                    false
+        let patience = (done - start) / 2 + PATIENCE;
+        let mut waited = Duration::ZERO;
+        while !self.all_left() && waited < patience {
+            for _ in 0..POLLS {
+                if self.all_left() {
+                    break;
                 }
-            }) {
-                return;
+                std::hint::spin_loop();
             }
+            waited = done.elapsed();
         }
-        let late: Vec<bool> = workers().map(|state| state.load(Ordering::Acquire) == INSIDE).collect();
-        self.sleep_until(all_left);
-        let now = Instant::now();
-        for (until, _) in caller.resting_until.iter_mut().zip(&late).filter(|(_, late)| **late) {
-            *until = Some(now + (now - done) * REST);
+        for (worker, account) in self.shared.workers.iter().zip(accounts.iter_mut()) {
+            account.late = waited >= patience && worker.0.state.load(Ordering::Acquire) == INSIDE;
         }
+        let any_late = accounts.iter().any(|account| account.late);
+        let now = if any_late { self.sleep_until_all_left() } else { done };
+        settle(accounts, done - start, now - done, now);
     }
 
-    /// Leaves the core to a worker that has none, until all have left the region.
-    fn sleep_until(&self, all_left: impl Fn() -> bool) {
+    fn all_left(&self) -> bool {
+        self.shared.workers.iter().all(|worker| worker.0.state.load(Ordering::Acquire) != INSIDE)
+    }
+
+    /// Leaves the core to a worker that has none, until all have left the region; says when that was.
+    fn sleep_until_all_left(&self) -> Instant {
         *self.shared.waiting.lock().expect("nothing panics while it is held") = Some(std::thread::current());
         self.shared.is_waiting.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        while !all_left() {
+        while !self.all_left() {
             std::thread::park();
         }
         self.shared.is_waiting.store(false, Ordering::Relaxed);
+        Instant::now()
+    }
+}
+
+/// Writes a region into the accounts of those who took part: the caller worked for `busy`, then waited for the late ones.
+fn settle(accounts: &mut [Account], busy: Duration, waited: Duration, now: Instant) {
+    let n_called = accounts.iter().filter(|account| account.called).count();
+    if n_called == 0 {
+        return;
+    }
+    let nanos = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    // Without this worker, its share would have fallen to the others.
+    let saved = nanos(busy / u32::try_from(n_called).expect("a few thousand"));
+    for account in accounts.iter_mut().filter(|account| account.called) {
+        account.credit = account.credit.saturating_add(saved).min(MAX_CREDIT);
+        if account.late {
+            account.credit = account.credit.saturating_sub(nanos(waited));
+            if account.credit < 0 {
+                let rest = Duration::from_nanos(account.credit.unsigned_abs()).saturating_mul(REST).min(MAX_REST);
+                account.resting_until = Some(now + rest);
+                account.credit = 0;
+            }
+        }
     }
 }
 
@@ -269,6 +301,8 @@ impl Shared {
                 return false;
             }
             if since.get_or_insert_with(Instant::now).elapsed() < SPIN {
+                // Who wants this core had better have it now than in the middle of a task.
+                std::thread::yield_now();
                 continue;
             }
             worker.asleep.store(true, Ordering::Relaxed);
@@ -339,6 +373,46 @@ mod tests {
             }
         });
         assert_eq!(threads.into_inner().unwrap(), HashSet::from([0, 1]));
+    }
+
+    #[test]
+    fn a_worker_rests_when_it_has_cost_more_than_it_saved() {
+        let (ms, now) = (Duration::from_millis, Instant::now());
+        let account = |late| Account { credit: 0, resting_until: None, called: true, late };
+        // Two workers save half of the caller's two milliseconds each.
+        let mut accounts = [account(false), account(true), Account::default()];
+        settle(&mut accounts, ms(2), ms(4), now);
+        let [quick, late, absent] = accounts;
+        assert_eq!((quick.credit, quick.resting_until), (1_000_000, None));
+        assert_eq!((late.credit, late.resting_until), (0, Some(now + ms(3) * REST)));
+        assert_eq!((absent.credit, absent.resting_until), (0, None));
+        // With enough to its credit it goes on, but no credit lasts for ever, and no rest.
+        let mut accounts = [Account { credit: MAX_CREDIT, ..account(true) }];
+        settle(&mut accounts, ms(2), ms(1), now);
+        assert_eq!((accounts[0].credit, accounts[0].resting_until), (MAX_CREDIT - 1_000_000, None));
+        (0..100).for_each(|_| settle(&mut accounts, ms(0), ms(1000), now));
+        assert_eq!(accounts[0].resting_until, Some(now + MAX_REST));
+    }
+
+    #[test]
+    fn a_worker_that_rests_is_not_called() {
+        let pool = Pool::new(2);
+        pool.caller.lock().unwrap().accounts[0].resting_until = Some(Instant::now() + Duration::from_secs(3600));
+        pool.run(1000, &|_, thread| assert_eq!(thread, 0));
+    }
+
+    #[test]
+    fn the_caller_sleeps_until_a_late_worker_has_left() {
+        let pool = Pool::new(2);
+        let begun = AtomicBool::new(false);
+        pool.run(2, &|_, thread| {
+            begun.fetch_or(thread == 1, Ordering::SeqCst);
+            let done = if thread == 1 { &pool.shared.is_waiting } else { &begun };
+            while !done.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+        });
+        assert!(!pool.shared.is_waiting.load(Ordering::SeqCst));
     }
 
     #[test]

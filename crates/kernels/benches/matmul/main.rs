@@ -73,7 +73,7 @@ fn products(
         lanes.iter_mut().for_each(|lane| lane.out = vec![0.0; rows * tokens]);
         let multiply = |lane: &mut Lane, round: usize| {
             let slab = Lane::slab(&lane.weights, if is_prefill { 0 } else { round }, rows * row_bytes);
-            kernels.matmul(format.quant, cols, slab, &activations, &mut lane.out);
+            kernels.matmul(format.quant, cols, slab, activations.bytes(), &mut lane.out);
         };
         // Reading in between would put prefill's rows out of the cache.
         let (seconds, bandwidth) = if is_prefill {
@@ -87,10 +87,26 @@ fn products(
     })
 }
 
-/// Quantised activations `[tokens, cols]`.
-fn activations(kernels: &Kernels, format: &Format, cols: usize, tokens: usize) -> Vec<u8> {
+/// Quantised activations `[tokens, cols]`, at a cache line's beginning as in a pass.
+fn activations(kernels: &Kernels, format: &Format, cols: usize, tokens: usize) -> Aligned {
     let x: Vec<f32> = (0..cols).map(|i| (i as f32 * 0.37).sin()).collect();
     let mut row = vec![0; format.activation.row_bytes(cols)];
     kernels.quantise(format.activation, &x, &mut row);
-    row.repeat(tokens)
+    let mut memory = vec![0; 64 + tokens * row.len()];
+    let start = memory.as_ptr().align_offset(64);
+    memory[start..][..tokens * row.len()].copy_from_slice(&row.repeat(tokens));
+    Aligned { start, len: tokens * row.len(), memory }
+}
+
+/// Bytes that begin at a multiple of 64.
+struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Aligned {
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..][..self.len]
+    }
 }

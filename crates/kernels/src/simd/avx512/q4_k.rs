@@ -97,10 +97,7 @@ pub(super) fn scales_and_mins(blocks: [&[u8; 16]; 2]) -> (__m512, __m512) {
     let upper = _mm256_shuffle_epi8(heads, _mm256_broadcastsi128_si256(order));
     let keep = _mm256_broadcastsi128_si256(_mm_setr_epi32(0x3F3F_3F3F, 0x0F0F_0F0F, 0x3F3F_3F3F, 0));
     let keep_high = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, 0, 0, 0x0F0F_0F0F));
-    let main = _mm256_or_si256(
-        _mm256_and_si256(main, keep),
-        _mm256_and_si256(_mm256_srli_epi16::<4>(main), keep_high),
-    );
+    let main = _mm256_or_si256(_mm256_and_si256(main, keep), _mm256_and_si256(_mm256_srli_epi16::<4>(main), keep_high));
     let upper = _mm256_and_si256(_mm256_srli_epi16::<2>(upper), _mm256_set1_epi8(0x30));
     // The scales of both blocks, then the minima of both.
     let all = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_or_si256(main, upper));

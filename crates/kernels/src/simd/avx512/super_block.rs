@@ -33,8 +33,7 @@ pub(super) fn matmul<const BYTES: usize, const GROUPS: usize>(
     let (row_blocks, stride) = (args.cols / 256, args.cols.div_ceil(activation::COLUMNS));
     let chunks = activation::chunks(args.activations);
     let zero = _mm512_setzero_ps();
-    let mut panel =
-        Panel { quants: [[_mm512_setzero_si512(); 8]; 8], scales: [zero; GROUPS], mins: [zero; 8] };
+    let mut panel = Panel { quants: [[_mm512_setzero_si512(); 8]; 8], scales: [zero; GROUPS], mins: [zero; 8] };
     args.out.fill(0.0);
     for first_token in (0..args.n_tokens).step_by(TOKENS) {
         let tokens = first_token..args.n_tokens.min(first_token + TOKENS);
