@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(QuantType::Q4_K.row_bytes(512), Some(288));
         assert_eq!(QuantType::Q4_K.row_bytes(500), None);
         assert_eq!(QuantType::F32.row_bytes(usize::MAX / 2), None);
-        assert_eq!(ActivationType::Q8_1.row_bytes(64), 768);
-        assert_eq!(ActivationType::Q8_K.row_bytes(768), 2 * 768);
+        assert_eq!(ActivationType::Q8_1.row_bytes(64), 832);
+        assert_eq!(ActivationType::Q8_K.row_bytes(768), 2 * 768 + 64);
     }
 }

@@ -34,6 +34,12 @@ type Lanes = [[u8; 4]; GROUPS];
 
 const _: () = assert!(size_of::<Chunk>() == 768 && align_of::<Chunk>() == 1);
 
+/// The chunk that begins at byte `at`.
+#[inline(always)]
+pub(super) fn chunk_at(bytes: &[u8], at: usize) -> &Chunk {
+    &chunks(&bytes[at..][..size_of::<Chunk>()])[0]
+}
+
 /// The chunks of a row.
 #[inline(always)]
 pub(super) fn chunks(row: &[u8]) -> &[Chunk] {

@@ -20,8 +20,8 @@ use crate::ops::MatmulArgs;
 /// Tokens that meet a weight vector while it is in a register.
 pub(super) const TILE: usize = 8;
 
-/// Tokens that meet a panel: a chunk of each, 192 KiB in all, stays in the second-level cache while the rows pass by.
-pub(super) const TOKENS: usize = 256;
+/// Tokens that meet a panel: a chunk of each, 384 KiB in all, stays in the second-level cache while the rows pass by.
+pub(super) const TOKENS: usize = 512;
 
 /// Blocks in a panel: those of a chunk of activations. 10 KiB, which stay in the first-level cache beside the activations.
 const DEPTH: usize = activation::GROUPS;
@@ -45,21 +45,20 @@ pub(super) fn matmul<const BYTES: usize, const SHIFT: u32>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn(Rows<&[u8; BYTES]>) -> Block,
 ) {
-    let (row_blocks, stride) = (args.cols / 32, args.cols.div_ceil(activation::COLUMNS));
-    let chunks = activation::chunks(args.activations);
+    let (row_blocks, row_chunks) = (args.cols / 32, args.cols.div_ceil(activation::COLUMNS));
     let zero = Block { quants: [_mm512_setzero_si512(); 8], scale: _mm512_setzero_ps(), min: _mm512_setzero_ps() };
     let mut panel = [zero; DEPTH];
     args.out.fill(0.0);
     for first_token in (0..args.n_tokens).step_by(TOKENS) {
         let tokens = first_token..args.n_tokens.min(first_token + TOKENS);
-        for chunk in 0..stride {
+        for chunk in 0..row_chunks {
             let depth = DEPTH.min(row_blocks - chunk * DEPTH);
             for first_row in (0..args.n_rows).step_by(16) {
                 let rows = each(sixteen_rows::<BYTES>(args, first_row), |row| &row[chunk * DEPTH..][..depth]);
                 for (b, block) in panel[..depth].iter_mut().enumerate() {
                     *block = unpack(each(rows, |row| &row[b]));
                 }
-                let activations = Activations { chunks: &chunks[chunk..], stride, tokens: tokens.clone() };
+                let activations = Activations::new(args, chunk, tokens.clone());
                 multiply_panel::<SHIFT>(args, &panel[..depth], activations, first_row);
             }
         }
@@ -69,17 +68,22 @@ pub(super) fn matmul<const BYTES: usize, const SHIFT: u32>(
 /// A chunk of each of some tokens.
 pub(super) struct Activations<'a> {
     /// From that chunk of the first token of all on.
-    pub(super) chunks: &'a [activation::Chunk],
-    /// Chunks from a token's to the next token's.
-    pub(super) stride: usize,
+    bytes: &'a [u8],
+    row_bytes: usize,
     pub(super) tokens: Range<usize>,
 }
 
 impl<'a> Activations<'a> {
+    #[inline(always)]
+    pub(super) fn new(args: &MatmulArgs<'a>, chunk: usize, tokens: Range<usize>) -> Activations<'a> {
+        let bytes = &args.activations[chunk * size_of::<activation::Chunk>()..];
+        Activations { bytes, row_bytes: args.activation_row_bytes(), tokens }
+    }
+
     /// The chunks of `T` tokens.
     #[inline(always)]
     pub(super) fn of<const T: usize>(&self, first: usize) -> [&'a activation::Chunk; T] {
-        std::array::from_fn(|t| &self.chunks[(first + t) * self.stride])
+        std::array::from_fn(|t| activation::chunk_at(self.bytes, (first + t) * self.row_bytes))
     }
 }
 

@@ -79,7 +79,8 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
     let row_blocks = args.cols / args.format.block_len;
     let row_chunks = args.cols.div_ceil(activation::COLUMNS);
     let n_tokens = FEW.min(args.n_tokens - first);
-    let activations = &activation::chunks(args.activations)[first * row_chunks..][..n_tokens * row_chunks];
+    let row_bytes = args.activation_row_bytes();
+    let activations = &args.activations[first * row_bytes..];
     let blocks = args.weights.as_chunks::<BYTES>().0;
     for first_row in (0..args.n_rows).step_by(ROWS) {
         // Rows past the end repeat the last one; their results are dropped.
@@ -90,7 +91,8 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
         for c in 0..row_chunks {
             for (rows, sums) in rows[..n_rows.next_multiple_of(2)].as_chunks::<2>().0.iter().zip(&mut sums) {
                 let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
-                add_products::<S, OFFSET>(&chunks, &activations[c..], row_chunks, &mut sums[..n_tokens]);
+                let activations = &activations[c * size_of::<activation::Chunk>()..];
+                add_products::<S, OFFSET>(&chunks, activations, row_bytes, &mut sums[..n_tokens]);
             }
         }
         for t in 0..n_tokens {
@@ -102,17 +104,18 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
     }
 }
 
-/// Adds the products of the chunks of two rows and every `stride`th one of `activations` to the tokens' sums.
+/// Adds the products of the chunks of two rows and those of the tokens, `row_bytes` apart, to the tokens' sums.
 // As a function of its own, so that the compiler keeps the chunks in registers.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn add_products<const S: usize, const OFFSET: i16>(
     chunks: &[Chunk<S>; 2],
-    activations: &[activation::Chunk],
-    stride: usize,
+    activations: &[u8],
+    row_bytes: usize,
     sums: &mut [[__m512; 2]],
 ) {
-    for (sums, activation) in sums.iter_mut().zip(activations.iter().step_by(stride)) {
+    for (token, sums) in sums.iter_mut().enumerate() {
+        let activation = activation::chunk_at(activations, token * row_bytes);
         for (sum, chunk) in sums.iter_mut().zip(chunks) {
             *sum = chunk.add_product::<OFFSET>(activation, *sum);
         }

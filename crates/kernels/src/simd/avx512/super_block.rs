@@ -30,8 +30,7 @@ pub(super) fn matmul<const BYTES: usize, const GROUPS: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn(Rows<&[u8; BYTES]>, &mut Panel<GROUPS>),
 ) {
-    let (row_blocks, stride) = (args.cols / 256, args.cols.div_ceil(activation::COLUMNS));
-    let chunks = activation::chunks(args.activations);
+    let row_blocks = args.cols / 256;
     let zero = _mm512_setzero_ps();
     let mut panel = Panel { quants: [[_mm512_setzero_si512(); 8]; 8], scales: [zero; GROUPS], mins: [zero; 8] };
     args.out.fill(0.0);
@@ -40,7 +39,7 @@ pub(super) fn matmul<const BYTES: usize, const GROUPS: usize>(
         for b in 0..row_blocks {
             for first_row in (0..args.n_rows).step_by(16) {
                 unpack(each(sixteen_rows::<BYTES>(args, first_row), |row| &row[b]), &mut panel);
-                let activations = Activations { chunks: &chunks[b / 2..], stride, tokens: tokens.clone() };
+                let activations = Activations::new(args, b / 2, tokens.clone());
                 if b.is_multiple_of(2) {
                     multiply_panel::<GROUPS, 0>(args, &panel, activations, first_row);
                 } else {
