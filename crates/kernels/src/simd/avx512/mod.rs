@@ -7,7 +7,9 @@
 //!
 //! Functions here carry `#[target_feature]`, so only the doors below need `unsafe` to call them.
 
+mod attend;
 mod block32;
+mod exp;
 mod float;
 mod lanes;
 mod q4;
@@ -21,9 +23,13 @@ mod super_block;
 use super::avx2;
 use crate::kernels::{Kernels, MatmulFn};
 use crate::ops::MatmulArgs;
+use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 
 /// The tier's table.
-pub(super) static KERNELS: Kernels = Kernels { name: "avx512", matmul: MATMUL, ..avx2::KERNELS };
+pub(super) static KERNELS: Kernels =
+    Kernels { name: "avx512", matmul: MATMUL, attend: |args| tiles::attend(args, &ATTEND), ..avx2::KERNELS };
+
+const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 
 /// Whether this processor has the tier's instructions and those of AVX2's table.
 pub(super) fn is_supported() -> bool {
@@ -51,24 +57,28 @@ const MATMUL: [MatmulFn; 11] = [
 
 /// Makes table entries of functions that need the tier's instructions.
 macro_rules! doors {
-    ($($door:ident = $inner:path;)*) => {
-        $(fn $door(args: &mut MatmulArgs<'_>) {
+    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $door($($arg: $type),*) $(-> $result)? {
             // SAFETY: `super::supported` hands the table out only if `is_supported` found the instructions.
-            unsafe { $inner(args) }
+            unsafe { $inner($($arg),*) }
         })*
     };
 }
 
 doors! {
-    matmul_f32 = float::matmul_f32;
-    matmul_f16 = float::matmul_f16;
-    matmul_bf16 = float::matmul_bf16;
-    matmul_q4_0 = q4::matmul_q4_0;
-    matmul_q4_1 = q4::matmul_q4_1;
-    matmul_q5_0 = q5::matmul_q5_0;
-    matmul_q5_1 = q5::matmul_q5_1;
-    matmul_q8_0 = q8_0::matmul;
-    matmul_q4_k = q4_k::matmul;
-    matmul_q5_k = q5_k::matmul;
-    matmul_q6_k = q6_k::matmul;
+    matmul_f32 = float::matmul_f32, (args: &mut MatmulArgs<'_>);
+    matmul_f16 = float::matmul_f16, (args: &mut MatmulArgs<'_>);
+    matmul_bf16 = float::matmul_bf16, (args: &mut MatmulArgs<'_>);
+    matmul_q4_0 = q4::matmul_q4_0, (args: &mut MatmulArgs<'_>);
+    matmul_q4_1 = q4::matmul_q4_1, (args: &mut MatmulArgs<'_>);
+    matmul_q5_0 = q5::matmul_q5_0, (args: &mut MatmulArgs<'_>);
+    matmul_q5_1 = q5::matmul_q5_1, (args: &mut MatmulArgs<'_>);
+    matmul_q8_0 = q8_0::matmul, (args: &mut MatmulArgs<'_>);
+    matmul_q4_k = q4_k::matmul, (args: &mut MatmulArgs<'_>);
+    matmul_q5_k = q5_k::matmul, (args: &mut MatmulArgs<'_>);
+    matmul_q6_k = q6_k::matmul, (args: &mut MatmulArgs<'_>);
+    widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
+    score = attend::score, (args: &mut ScoreArgs<'_>);
+    soften = attend::soften, (scores: &mut [f32; TILE], before: f32) -> Softened;
+    add_values = attend::add_values, (args: &mut ValueArgs<'_>);
 }
