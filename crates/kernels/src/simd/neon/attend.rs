@@ -232,14 +232,14 @@ fn add_columns<'v, const Q: usize, const V: usize, T: 'v>(
         }
     }
     // A loop of constant length keeps the sums in registers.
-    for q in 0..Q {
+    for (q, sums) in sums.iter().enumerate() {
         if q > last {
             break;
         }
         let part = args.parts[q * args.part_len..].as_chunks_mut::<4>().0;
         let part: &mut [[f32; 4]; V] = part[at..].first_chunk_mut().expect("the columns lie inside the part");
         for v in 0..V {
-            store_f32(sums[q][v], &mut part[v]);
+            store_f32(sums[v], &mut part[v]);
         }
     }
 }
