@@ -33,6 +33,13 @@ pub struct AttendShape {
     pub value_dim: usize,
 }
 
+impl AttendShape {
+    /// Query heads that share a key and value head.
+    pub fn n_group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
 /// A machine that runs the steps of a pass.
 pub trait Backend: Send {
     /// Rows of `f32`, of any shape that its memory has room for.

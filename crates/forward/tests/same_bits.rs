@@ -102,6 +102,36 @@ fn one_thread_or_three() {
     });
 }
 
+/// A context of three spans, of which single tokens take one for each task, and longer batches one after another.
+#[test]
+fn a_long_context_by_token_and_by_batch() {
+    let model = TinySpec::from_line("llama").build();
+    let tokens: Vec<u32> = (0..2060u32).map(|i| i * 37 % 290).collect();
+    // The last twenty tokens cross from the second span into the third.
+    let (prompt, rest) = tokens.split_at(2040);
+    for &kernels in Kernels::available() {
+        let setup = Setup { kernels, ctx: 2100, kv_type: KvType::F16, ..Setup::default() };
+        let after = |threads: usize, lens: &[usize]| {
+            let mut runner = open(&model, Setup { threads, ..setup });
+            for (i, part) in prompt.chunks(120).enumerate() {
+                runner.forward(&Batch::one(SEQ, 120 * i, part.to_vec(), LogitRows::None)).unwrap();
+            }
+            let mut start = prompt.len();
+            let mut found = Vec::new();
+            for &len in lens {
+                let part = rest[start - prompt.len()..][..len].to_vec();
+                found.extend(rows(&runner.forward(&Batch::one(SEQ, start, part, LogitRows::All)).unwrap()));
+                start += len;
+            }
+            found
+        };
+        let alone = after(1, &[1; 20]);
+        for (threads, lens) in [(1, &[16, 4][..]), (2, &[7, 13]), (3, &[1; 20]), (3, &[2, 2, 3, 1, 12])] {
+            assert!(after(threads, lens) == alone, "{}: {threads} threads, {lens:?}", kernels.name());
+        }
+    }
+}
+
 #[test]
 fn tokens_that_were_taken_back_leave_nothing_behind() {
     for_all(|case, model, setup| {

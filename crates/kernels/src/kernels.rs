@@ -177,22 +177,13 @@ impl Kernels {
         (self.store_kv)(kv_type, x, out);
     }
 
-    /// Attends with a group of query heads to a run of cached positions: `softmax(scale * q . k) . v`.
+    /// Adds a run of cached positions to what a block of queries has gathered: see [`AttendArgs`] and [`PartLayout`].
     ///
-    /// Each head's output has the same bits however many heads share the call. Shapes: see [`AttendArgs`].
-    /// Panics if a slice does not hold what the dimensions say; `scores` may be longer than needed.
+    /// Over runs from position 0 on, that makes `softmax(scale * q . k) . v`. A part has the same bits whatever other
+    /// queries share the call and however a run is cut at multiples of [`AttendArgs::TILE`].
+    /// Panics if a slice does not hold what the dimensions say.
     pub fn attend(&self, mut args: AttendArgs<'_>) {
-        let a = &args;
-        assert_eq!(Some(a.queries.len()), a.n_group.checked_mul(a.head_dim), "attend: queries");
-        assert_eq!(Some(a.out.len()), a.n_group.checked_mul(a.value_dim), "attend: out");
-        assert!(a.n_group.checked_mul(a.n_positions).is_some_and(|n| n <= a.scores.len()), "attend: scores");
-        let holds = |cache: &[u8], stride: usize, dim: usize| {
-            let last = a.n_positions.checked_sub(1).map_or(Some(0), |last| last.checked_mul(stride));
-            let bytes = if a.n_positions == 0 { Some(0) } else { dim.checked_mul(a.kv_type.bytes()) };
-            last.zip(bytes).and_then(|(last, bytes)| last.checked_add(bytes)).is_some_and(|end| end <= cache.len())
-        };
-        assert!(holds(a.keys, a.key_stride, a.head_dim), "attend: keys end early");
-        assert!(holds(a.values, a.value_stride, a.value_dim), "attend: values end early");
+        args.check();
         (self.attend)(&mut args);
     }
 }

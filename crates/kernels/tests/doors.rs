@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kernels::{ActivationType, AttendArgs, Kernels, KvType, QuantType, RopeLayout};
+use kernels::{ActivationType, AttendArgs, Kernels, KvType, PartLayout, QuantType, RopeLayout};
 
 fn refuses(kernels: &Kernels, what: &str, call: impl FnOnce()) {
     assert!(catch_unwind(AssertUnwindSafe(call)).is_err(), "{kernels:?} accepted {what}");
@@ -70,32 +70,37 @@ fn vectors_must_have_one_length() {
     }
 }
 
-/// The lengths of an attention over three positions with two heads of five and six numbers.
+/// The lengths of an attention of two tokens with two heads of five and six numbers over three positions.
 #[derive(Clone, Copy)]
 struct Lengths {
     queries: usize,
     keys: usize,
     values: usize,
     stride: usize,
-    scores: usize,
-    out: usize,
+    start: usize,
+    scratch: usize,
+    parts: usize,
 }
 
 fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
     kernels.attend(AttendArgs {
         kv_type,
+        n_rows: 2,
         n_group: 2,
         head_dim: 5,
         value_dim: 6,
         queries: &vec![1.0; lengths.queries],
+        query_stride: 11,
         keys: &vec![0; lengths.keys],
         values: &vec![0; lengths.values],
         key_stride: lengths.stride,
         value_stride: lengths.stride,
+        start: lengths.start,
         n_positions: 3,
+        first_row: lengths.start + 1,
         scale: 1.0,
-        scores: &mut vec![0.0; lengths.scores],
-        out: &mut vec![0.0; lengths.out],
+        scratch: &mut vec![0.0; lengths.scratch],
+        parts: &mut vec![0.0; lengths.parts],
     });
 }
 
@@ -105,21 +110,33 @@ fn attend_checks_every_slice() {
         for kv_type in [KvType::F16, KvType::F32] {
             let (stride, bytes) = (32, kv_type.bytes());
             let right = Lengths {
-                queries: 10,
+                queries: 21,
                 keys: 2 * stride + 5 * bytes,
                 values: 2 * stride + 6 * bytes,
                 stride,
-                scores: 6,
-                out: 12,
+                start: 64,
+                scratch: AttendArgs::scratch_len(4, 5, 6),
+                parts: 4 * PartLayout::new(6).len(),
             };
             attend(kernels, kv_type, right);
             let check = |what, lengths| refuses(kernels, what, || attend(kernels, kv_type, lengths));
-            check("short queries", Lengths { queries: 9, ..right });
+            check("short queries", Lengths { queries: 20, ..right });
             check("short keys", Lengths { keys: right.keys - 1, ..right });
             check("short values", Lengths { values: right.values - 1, ..right });
-            check("short scores", Lengths { scores: 5, ..right });
-            check("a short output", Lengths { out: 11, ..right });
+            check("a run inside a tile", Lengths { start: 63, ..right });
+            check("short scratch", Lengths { scratch: right.scratch - 1, ..right });
+            check("a short part", Lengths { parts: right.parts - 1, ..right });
             check("a stride that overflows", Lengths { stride: usize::MAX / 2 + 1, ..right });
         }
     }
+}
+
+#[test]
+fn parts_are_whole_and_of_one_number() {
+    let layout = PartLayout::new(6);
+    let (mut whole, mut short) = (vec![0.0; layout.len()], vec![0.0; layout.len() - 1]);
+    let scalar = Kernels::scalar();
+    refuses(scalar, "a short part to clear", || layout.clear(&mut short));
+    refuses(scalar, "parts of two lengths", || layout.merge(&mut whole, &vec![0.0; 2 * layout.len()]));
+    refuses(scalar, "a short output", || layout.finish(&vec![0.0; layout.len()], &mut [0.0; 5]));
 }

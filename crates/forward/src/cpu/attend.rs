@@ -1,8 +1,14 @@
-//! Attention on the CPU: one task for every row and KV head.
+//! Attention on the CPU: a task is a KV head and a block of rows, and for few rows also a span of positions.
+//!
+//! A context is cut into spans of a fixed length. Each row attends to each span on its own and merges the results in the
+//! order of the spans, so its bits do not depend on who does which part: one task may go through all spans of many
+//! rows, or the spans of one row may lie with as many threads. Rows that stand one after another in a sequence share a
+//! block, and so every load of a key and value.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
-use kernels::{AttendArgs, Kernels};
+use kernels::{AttendArgs, Kernels, PartLayout};
 use model::ModelSpec;
 use store::{Buffer, Ledger, StoreError};
 
@@ -13,33 +19,95 @@ use crate::Row;
 use crate::backend::AttendShape;
 use crate::kv::KvCache;
 
+/// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
+/// it, and merging takes a thousandth of the time that a span takes.
+const SPAN: usize = 1024;
+
+/// Queries that share a block. What belongs to 64 of them stays in the second-level cache, and the conversion of a key
+/// for them costs a thirtieth of their products with it.
+const BLOCK_QUERIES: usize = 64;
+
+/// Tasks a thread should have, so that a thread that is held up does not hold up the others for long. Where there are
+/// no more than that many KV heads of rows, their spans become tasks.
+const TASKS_PER_THREAD: usize = 4;
+
 /// Buffers of the attention step, reused from call to call.
 pub(super) struct AttendScratch {
-    /// A thread's scores, `[queries that share a head, positions]`.
-    scores: Vec<Mutex<Buffer<f32>>>,
+    /// A thread's buffers: the kernel's scratch, and two sets of parts.
+    workers: Vec<Mutex<Buffer<f32>>>,
+    /// What the spans of few rows came to.
+    parts: Buffer<f32>,
+    blocks: Vec<Block>,
+}
+
+/// Rows `first..first + n_rows` of a batch, which stand one after another in a sequence.
+#[derive(Clone, Copy)]
+struct Block {
+    first: usize,
+    n_rows: usize,
+}
+
+/// One attention step.
+struct Step<'a> {
+    kernels: &'a Kernels,
+    kv: &'a KvCache,
+    shape: AttendShape,
+    rows: &'a [Row],
+    q: &'a CpuTensor,
+}
+
+/// The numbers that a worker's buffers and the parts must hold.
+struct Lens {
+    worker: usize,
+    parts: usize,
+}
+
+impl Lens {
+    fn new(spec: &ModelSpec, threads: usize, ctx: usize) -> Lens {
+        let mut lens = Lens { worker: 0, parts: 0 };
+        for a in spec.layers.iter().map(|l| &l.attention) {
+            let n_group = a.n_heads / a.n_kv_heads;
+            let part_len = PartLayout::new(a.value_dim).len();
+            let n_queries = BLOCK_QUERIES.max(n_group);
+            let scratch = AttendArgs::scratch_len(n_queries, a.head_dim, a.value_dim);
+            lens.worker = lens.worker.max(scratch + 2 * n_queries * part_len);
+            // A row alone has tasks enough where it has many KV heads or one span.
+            let n_spans = ctx.div_ceil(SPAN);
+            if n_spans > 1 && a.n_kv_heads <= threads * TASKS_PER_THREAD {
+                lens.parts = lens.parts.max(threads * TASKS_PER_THREAD * n_spans * n_group * part_len);
+            }
+        }
+        lens
+    }
 }
 
 impl AttendScratch {
-    /// Errors: the budget has no room for a whole context's scores.
+    /// Errors: the budget has no room for it.
     pub(super) fn new(
         spec: &ModelSpec,
         threads: usize,
         ctx: usize,
         ledger: &Ledger,
     ) -> Result<AttendScratch, StoreError> {
-        let scores = || Buffer::zeroed(ledger, "activations", widest_group(spec) * ctx).map(Mutex::new);
-        Ok(AttendScratch { scores: (0..threads).map(|_| scores()).collect::<Result<_, _>>()? })
+        let lens = Lens::new(spec, threads, ctx);
+        let worker = || Buffer::zeroed(ledger, "activations", lens.worker).map(Mutex::new);
+        Ok(AttendScratch {
+            workers: (0..threads).map(|_| worker()).collect::<Result<_, _>>()?,
+            parts: Buffer::zeroed(ledger, "activations", lens.parts)?,
+            blocks: Vec::new(),
+        })
     }
 
     /// Bytes of its buffers.
     pub(super) fn bytes(spec: &ModelSpec, threads: usize, ctx: usize) -> u64 {
-        (threads * widest_group(spec) * ctx * size_of::<f32>()) as u64
+        let lens = Lens::new(spec, threads, ctx);
+        ((threads * lens.worker + lens.parts) * size_of::<f32>()) as u64
     }
 
     /// See `Backend::attend`. The query heads `g * n_group..` share KV head `g`, so each is loaded once for all of them.
     #[expect(clippy::too_many_arguments, reason = "the operands of one operation")]
     pub(super) fn attend(
-        &self,
+        &mut self,
         kernels: &Kernels,
         pool: &Pool,
         kv: &KvCache,
@@ -48,40 +116,169 @@ impl AttendScratch {
         q: &CpuTensor,
         out: &mut CpuTensor,
     ) {
-        let AttendShape { layer, n_heads, n_kv_heads, head_dim, value_dim } = shape;
-        let n_group = n_heads / n_kv_heads;
-        let bytes = kv.kv_type().bytes();
-        let scale = 1.0 / (head_dim as f32).sqrt();
-        out.reshape(rows.len(), n_heads * value_dim);
+        out.reshape(rows.len(), shape.n_heads * shape.value_dim);
+        let n_tasks = pool.threads() * TASKS_PER_THREAD;
+        let most = (BLOCK_QUERIES / shape.n_group()).min((rows.len() * shape.n_kv_heads).div_ceil(n_tasks)).max(1);
+        cut_into_blocks(rows, most, &mut self.blocks);
+        let step = Step { kernels, kv, shape, rows, q };
+        let n_spans = rows.iter().map(|row| row.position / SPAN + 1).max().unwrap_or(0);
+        if n_spans > 1 && rows.len() * shape.n_kv_heads <= n_tasks {
+            self.attend_by_span(&step, pool, n_spans, out);
+        } else {
+            self.attend_by_block(&step, pool, out);
+        }
+    }
+
+    /// A task goes through all spans of a block.
+    fn attend_by_block(&self, step: &Step<'_>, pool: &Pool, out: &mut CpuTensor) {
         let width = out.width;
-        let shared = SharedRows::new(out.values_mut(), width);
-        pool.run(rows.len() * n_kv_heads, &|task, worker| {
-            let (r, head) = (task / n_kv_heads, task % n_kv_heads);
-            let n_positions = rows[r].position + 1;
-            let view = kv.view(layer, rows[r].slot, n_positions);
-            let mut scores = self.scores[worker].lock().expect("a worker's scores are its own");
-            // SAFETY: each task has a row's heads of its own.
-            let out = unsafe { shared.span(r, head * n_group * value_dim..(head + 1) * n_group * value_dim) };
-            kernels.attend(AttendArgs {
-                kv_type: kv.kv_type(),
-                n_group,
-                head_dim,
-                value_dim,
-                queries: &q.row(r)[head * n_group * head_dim..(head + 1) * n_group * head_dim],
-                keys: &view.keys[head * head_dim * bytes..],
-                values: &view.values[head * value_dim * bytes..],
-                key_stride: view.key_bytes,
-                value_stride: view.value_bytes,
-                n_positions,
-                scale,
-                scores: &mut scores.values_mut()[..n_group * n_positions],
-                out,
-            });
+        let out = SharedRows::new(out.values_mut(), width);
+        let n_kv_heads = step.shape.n_kv_heads;
+        let layout = step.layout();
+        let group_len = step.group_len();
+        pool.run(self.blocks.len() * n_kv_heads, &|task, worker| {
+            let (block, head) = (self.blocks[task / n_kv_heads], task % n_kv_heads);
+            let mut buffers = self.workers[worker].lock().expect("a worker's buffers are its own");
+            let [total, part, scratch] = step.split(block.n_rows, buffers.values_mut());
+            for span in 0..step.n_spans(block) {
+                let seeing = step.seeing(block, span);
+                let own = (seeing.start - block.first) * group_len..;
+                let to = if span == 0 { &mut *total } else { &mut part[own.clone()] };
+                step.attend(head, seeing, span, scratch, to);
+                if span > 0 {
+                    layout.merge(&mut total[own.clone()], &part[own]);
+                }
+            }
+            for (i, parts) in total.chunks_exact(group_len).enumerate() {
+                // SAFETY: each task has heads of rows of its own.
+                layout.finish(parts, unsafe { out.span(block.first + i, step.columns(head)) });
+            }
+        });
+    }
+
+    /// A task is a span of a block; the results are merged by a second round of tasks.
+    fn attend_by_span(&mut self, step: &Step<'_>, pool: &Pool, n_spans: usize, out: &mut CpuTensor) {
+        let n_kv_heads = step.shape.n_kv_heads;
+        let layout = step.layout();
+        let group_len = step.group_len();
+        let len = step.rows.len() * n_kv_heads * n_spans * group_len;
+        let parts = SharedRows::new(&mut self.parts.values_mut()[..len], len);
+        // A block's parts are `[KV heads, spans, rows, heads of a group]`.
+        let at = |block: Block, head: usize, span: usize, row: usize| {
+            let n_rows = (block.first * n_kv_heads * n_spans) + (head * n_spans + span) * block.n_rows;
+            (n_rows + row - block.first) * group_len
+        };
+        pool.run(self.blocks.len() * n_spans * n_kv_heads, &|task, worker| {
+            let (head, span) = (task % n_kv_heads, task / n_kv_heads % n_spans);
+            let block = self.blocks[task / n_kv_heads / n_spans];
+            let seeing = step.seeing(block, span);
+            if !seeing.is_empty() {
+                let mut scratch = self.workers[worker].lock().expect("a worker's buffers are its own");
+                let (first, end) = (at(block, head, span, seeing.start), at(block, head, span, seeing.end));
+                // SAFETY: each task has parts of its own.
+                let parts = unsafe { parts.span(0, first..end) };
+                step.attend(head, seeing, span, scratch.values_mut(), parts);
+            }
+        });
+        let width = out.width;
+        let out = SharedRows::new(out.values_mut(), width);
+        pool.run(self.blocks.len() * n_kv_heads, &|task, _| {
+            let (block, head) = (self.blocks[task / n_kv_heads], task % n_kv_heads);
+            for row in block.first..block.first + block.n_rows {
+                let part = |span: usize| {
+                    let first = at(block, head, span, row);
+                    // SAFETY: each task has heads of rows of its own, and takes each of their parts once.
+                    unsafe { parts.span(0, first..first + group_len) }
+                };
+                let total = part(0);
+                (1..=step.rows[row].position / SPAN).for_each(|span| layout.merge(total, part(span)));
+                // SAFETY: each task has heads of rows of its own.
+                layout.finish(total, unsafe { out.span(row, step.columns(head)) });
+            }
         });
     }
 }
 
-/// The most query heads that share a KV head.
-fn widest_group(spec: &ModelSpec) -> usize {
-    spec.layers.iter().map(|l| l.attention.n_heads / l.attention.n_kv_heads).max().unwrap_or(0)
+impl Step<'_> {
+    fn layout(&self) -> PartLayout {
+        PartLayout::new(self.shape.value_dim)
+    }
+
+    /// Numbers in the parts of the query heads that share a KV head.
+    fn group_len(&self) -> usize {
+        self.shape.n_group() * self.layout().len()
+    }
+
+    /// The columns of the output that belong to a KV head.
+    fn columns(&self, head: usize) -> Range<usize> {
+        let width = self.shape.n_group() * self.shape.value_dim;
+        head * width..(head + 1) * width
+    }
+
+    /// Two sets of parts for `n_rows` rows, on cache lines, and the rest of a worker's buffers.
+    fn split<'b>(&self, n_rows: usize, buffers: &'b mut [f32]) -> [&'b mut [f32]; 3] {
+        let len = n_rows * self.group_len();
+        let (total, rest) = buffers.split_at_mut(len);
+        let (part, rest) = rest.split_at_mut(len);
+        [total, part, rest]
+    }
+
+    /// How many spans the last row of a block sees.
+    fn n_spans(&self, block: Block) -> usize {
+        self.rows[block.first + block.n_rows - 1].position / SPAN + 1
+    }
+
+    /// The rows of a block that see a span.
+    fn seeing(&self, block: Block, span: usize) -> Range<usize> {
+        let end = block.first + block.n_rows;
+        let blind = (span * SPAN).saturating_sub(self.rows[block.first].position);
+        (block.first + blind).min(end)..end
+    }
+
+    /// Attends with consecutive rows and the queries of a KV head to a span; `parts` is `[rows, heads of a group]`.
+    fn attend(&self, head: usize, rows: Range<usize>, span: usize, scratch: &mut [f32], parts: &mut [f32]) {
+        let AttendShape { layer, head_dim, value_dim, .. } = self.shape;
+        let (first, last) = (self.rows[rows.start], self.rows[rows.end - 1]);
+        let start = span * SPAN;
+        let n_positions = (last.position + 1 - start).min(SPAN);
+        let kv_type = self.kv.kv_type();
+        let view = self.kv.view(layer, first.slot, start + n_positions);
+        let n_group = self.shape.n_group();
+        self.layout().clear(parts);
+        self.kernels.attend(AttendArgs {
+            kv_type,
+            n_rows: rows.len(),
+            n_group,
+            head_dim,
+            value_dim,
+            queries: &self.q.values()[rows.start * self.q.width + head * n_group * head_dim..],
+            query_stride: self.q.width,
+            keys: &view.keys[start * view.key_bytes + head * head_dim * kv_type.bytes()..],
+            values: &view.values[start * view.value_bytes + head * value_dim * kv_type.bytes()..],
+            key_stride: view.key_bytes,
+            value_stride: view.value_bytes,
+            start,
+            n_positions,
+            first_row: first.position,
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            scratch,
+            parts,
+        });
+    }
+}
+
+/// Cuts a batch into blocks of at most `most` rows.
+fn cut_into_blocks(rows: &[Row], most: usize, blocks: &mut Vec<Block>) {
+    blocks.clear();
+    for (r, row) in rows.iter().enumerate() {
+        match blocks.last_mut() {
+            Some(block) if block.n_rows < most && follows(&rows[r - 1], row) => block.n_rows += 1,
+            _ => blocks.push(Block { first: r, n_rows: 1 }),
+        }
+    }
+}
+
+/// Whether `next` is the token behind `row` in one sequence.
+fn follows(row: &Row, next: &Row) -> bool {
+    row.slot == next.slot && row.position + 1 == next.position
 }

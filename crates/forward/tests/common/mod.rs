@@ -26,6 +26,8 @@ pub(crate) const SEQ: SeqId = SeqId(1);
 pub(crate) struct Setup {
     pub(crate) kernels: &'static Kernels,
     pub(crate) threads: usize,
+    /// Tokens in a sequence's context.
+    pub(crate) ctx: usize,
     pub(crate) kv_type: KvType,
     /// Memory for weights, as a share of what all of them would need; 0 is the least that works.
     pub(crate) pinned_share: f64,
@@ -38,6 +40,7 @@ impl Default for Setup {
         Setup {
             kernels: Kernels::detect(),
             threads: 2,
+            ctx: 128,
             kv_type: KvType::F32,
             pinned_share: 2.0,
             io: IoMode::Auto,
@@ -60,10 +63,10 @@ pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBack
 
 /// Opens a model of which the header has been read before.
 pub(crate) fn open_read(header: &Gguf, setup: Setup, ledger: &Ledger) -> Result<Runner<CpuBackend>, StoreError> {
-    let (ctx, max_sequences) = (128, 3);
+    let max_sequences = 3;
     let ledger = ledger.clone();
     let spec = ModelSpec::from_gguf(header).expect("the model is complete");
-    let Setup { kernels, threads, kv_type, pinned_share, io, policy } = setup;
+    let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy } = setup;
     let plan = plan_for(&spec, pinned_share, policy);
     let options = StoreOptions { io, max_read_rate: None };
     let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;

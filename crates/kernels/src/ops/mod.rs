@@ -13,12 +13,12 @@ mod rope;
 mod softmax;
 mod swiglu;
 
-pub use attend::AttendArgs;
+pub use attend::{AttendArgs, PartLayout};
 pub use kv::KvType;
 pub use rope::RopeLayout;
 
 pub(crate) use add::add;
-pub(crate) use attend::attend;
+pub(crate) use attend::{attend, tiles};
 pub(crate) use kv::store_kv;
 pub(crate) use matmul::{MatmulArgs, matmul};
 pub(crate) use rms_norm::{rms_norm, rms_scale};

@@ -6,6 +6,7 @@
 //! Where a tier may sum in another order, the tolerance follows from the sum of the absolute products; where it may not,
 //! the bits must agree. Seeds are fixed: a failure prints the case, whose `seed` makes the same numbers again.
 
+mod attend;
 mod inputs;
 mod matmul;
 mod ops;

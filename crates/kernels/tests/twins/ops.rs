@@ -1,20 +1,20 @@
 //! The operations between the matrix products, tier by tier.
 
-use kernels::{ActivationType, AttendArgs, Kernels, KvType, RopeLayout};
+use kernels::{ActivationType, Kernels, KvType, RopeLayout};
 use proptest::prelude::*;
 
 use crate::config;
 use crate::inputs::Random;
 
 /// Half the distance from 1 to the next f32: the relative error of one rounding.
-const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
+pub(crate) const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
 
 fn magnitudes() -> impl Strategy<Value = f32> {
     prop::sample::select(vec![1e-38f32, 1e-30, 1e-5, 1.0, 1.0, 30.0, 1e10, 1e30])
 }
 
 /// Asserts `|want - got| <= relative * |want| + absolute`, where broken numbers must be broken alike.
-fn assert_near(kernels: &Kernels, want: &[f32], got: &[f32], relative: f64, absolute: f64) {
+pub(crate) fn assert_near(kernels: &Kernels, want: &[f32], got: &[f32], relative: f64, absolute: f64) {
     for (i, (want, got)) in want.iter().zip(got).enumerate() {
         let error = (f64::from(*want) - f64::from(*got)).abs();
         let allowed = relative * f64::from(want.abs()) + absolute;
@@ -140,104 +140,4 @@ proptest! {
             }
         }
     }
-}
-
-/// A run of cached positions with queries for it.
-#[derive(Clone, Debug)]
-struct Attention {
-    kv_type: KvType,
-    n_group: usize,
-    head_dim: usize,
-    value_dim: usize,
-    n_positions: usize,
-    gap: usize,
-    magnitude: f32,
-    seed: u64,
-}
-
-fn attentions() -> impl Strategy<Value = Attention> {
-    let kv_type = prop::sample::select(vec![KvType::F16, KvType::F32]);
-    let magnitude = prop::sample::select(vec![1e-3f32, 1.0, 8.0]);
-    (kv_type, 1..9usize, 1..80usize, 1..80usize, 0..40usize, 0..3usize, magnitude, any::<u64>()).prop_map(
-        |(kv_type, n_group, head_dim, value_dim, n_positions, gap, magnitude, seed)| Attention {
-            kv_type,
-            n_group,
-            head_dim,
-            value_dim,
-            n_positions,
-            gap,
-            magnitude,
-            seed,
-        },
-    )
-}
-
-impl Attention {
-    fn scale(&self) -> f32 {
-        1.0 / (self.head_dim as f32).sqrt()
-    }
-
-    fn queries(&self) -> Vec<f32> {
-        Random::new(self.seed).vector(self.n_group * self.head_dim, self.magnitude)
-    }
-
-    /// The cached bytes of `dim` numbers a position and their stride; the last position ends the slice.
-    fn cache(&self, dim: usize, salt: u64) -> (Vec<u8>, usize) {
-        let stride = (dim + self.gap) * self.kv_type.bytes();
-        let x = Random::new(self.seed ^ salt).vector(self.n_positions * (dim + self.gap), self.magnitude);
-        let mut bytes = vec![0; x.len() * self.kv_type.bytes()];
-        Kernels::scalar().store_kv(self.kv_type, &x, &mut bytes);
-        bytes.truncate(bytes.len().saturating_sub(self.gap * self.kv_type.bytes()));
-        (bytes, stride)
-    }
-
-    /// Attends with the heads from `first` on; the result is `[n_heads, value_dim]`.
-    fn attend(&self, kernels: &Kernels, first: usize, n_heads: usize) -> Vec<f32> {
-        let (keys, key_stride) = self.cache(self.head_dim, 1);
-        let (values, value_stride) = self.cache(self.value_dim, 2);
-        let mut out = vec![f32::NAN; n_heads * self.value_dim];
-        kernels.attend(AttendArgs {
-            kv_type: self.kv_type,
-            n_group: n_heads,
-            head_dim: self.head_dim,
-            value_dim: self.value_dim,
-            queries: &self.queries()[first * self.head_dim..][..n_heads * self.head_dim],
-            keys: &keys,
-            values: &values,
-            key_stride,
-            value_stride,
-            n_positions: self.n_positions,
-            scale: self.scale(),
-            scores: &mut vec![f32::NAN; n_heads * self.n_positions],
-            out: &mut out,
-        });
-        out
-    }
-}
-
-proptest! {
-    #![proptest_config(config(300))]
-
-    #[test]
-    fn attention_agrees_whatever_the_group(a in attentions()) {
-        let want = a.attend(Kernels::scalar(), 0, a.n_group);
-        for kernels in Kernels::available() {
-            let got = a.attend(kernels, 0, a.n_group);
-            // A score is off by its roundings; that moves every weight by the same factor, and the sum of the values
-            // (whose weights add up to 1) rounds once per position.
-            let m = f64::from(a.magnitude);
-            let score = (2.0 * a.head_dim as f64 + 6.0) * ROUNDING * f64::from(a.scale()) * a.head_dim as f64 * m * m;
-            let rounding = (6.0 * a.n_positions as f64 + 32.0) * ROUNDING;
-            assert_near(kernels, &want, &got, 0.0, (2.0 * score + rounding) * m);
-            for head in 0..a.n_group {
-                let alone = a.attend(kernels, head, 1);
-                let part = &got[head * a.value_dim..][..a.value_dim];
-                prop_assert_eq!(bits(part), bits(&alone), "{:?} head {}", kernels, head);
-            }
-        }
-    }
-}
-
-fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter().map(|v| v.to_bits()).collect()
 }

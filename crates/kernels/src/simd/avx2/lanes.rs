@@ -5,6 +5,8 @@
 
 use std::arch::x86_64::*;
 
+use crate::ops::tiles::Ahead;
+
 /// Eight numbers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -66,6 +68,16 @@ pub(super) fn prefetch(bytes: &[u8], distance: usize) {
         let address = bytes.as_ptr().wrapping_add(64 * line + distance).cast();
         // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+    }
+}
+
+/// Asks for row `i`, into the second-level cache.
+#[inline(always)]
+pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {
+    let row = ahead.row(i);
+    for line in 0..ahead.row_bytes.div_ceil(64) {
+        // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(64 * line).cast()) };
     }
 }
 

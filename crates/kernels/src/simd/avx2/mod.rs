@@ -25,7 +25,8 @@ mod super_block;
 
 use crate::format::QuantType;
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
-use crate::ops::{AttendArgs, KvType, MatmulArgs};
+use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
+use crate::ops::{KvType, MatmulArgs};
 
 /// The tier's table.
 pub(super) static KERNELS: Kernels = Kernels {
@@ -38,9 +39,11 @@ pub(super) static KERNELS: Kernels = Kernels {
     swiglu,
     add,
     store_kv,
-    attend,
+    attend: |args| tiles::attend(args, &ATTEND),
     ..SCALAR
 };
+
+const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 
 /// Whether this processor has the tier's instructions.
 pub(super) fn is_supported() -> bool {
@@ -65,8 +68,8 @@ const fn matmul_table() -> [MatmulFn; 11] {
 
 /// Makes table entries of functions that need the tier's instructions.
 macro_rules! doors {
-    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*);)*) => {
-        $(fn $door($($arg: $type),*) {
+    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $door($($arg: $type),*) $(-> $result)? {
             // SAFETY: `super::supported` hands the table out only if `is_supported` found the instructions.
             unsafe { $inner($($arg),*) }
         })*
@@ -92,5 +95,8 @@ doors! {
     swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
     add = elementwise::add, (x: &mut [f32], y: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);
-    attend = attend::attend, (args: &mut AttendArgs<'_>);
+    widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
+    score = attend::score, (args: &mut ScoreArgs<'_>);
+    soften = attend::soften, (scores: &mut [f32; TILE], before: f32) -> Softened;
+    add_values = attend::add_values, (args: &mut ValueArgs<'_>);
 }

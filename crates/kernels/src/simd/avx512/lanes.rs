@@ -6,6 +6,7 @@
 use std::arch::x86_64::*;
 
 use crate::ops::MatmulArgs;
+use crate::ops::tiles::Ahead;
 
 /// One item per weight row that a vector holds.
 pub(super) type Rows<T> = [T; 16];
@@ -20,6 +21,17 @@ pub(super) fn each<T: Copy, U: Copy, const N: usize>(items: [T; N], f: impl Fn(T
     results
 }
 
+/// Asks for row `i`, into the second-level cache.
+#[inline(always)]
+pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {
+    let row = ahead.row(i);
+    for line in 0..ahead.row_bytes.div_ceil(64) {
+        // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(64 * line).cast()) };
+    }
+}
+
+/// Sixteen numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn load_f32(x: &[f32; 16]) -> __m512 {
@@ -174,4 +186,30 @@ pub(super) fn pick_bytes(x: __m512i, order: [i8; 4]) -> __m512i {
     let first = _mm_set1_epi32(i32::from_le_bytes(order.map(i8::cast_unsigned)));
     let order = _mm_add_epi8(first, _mm_setr_epi32(0, 0x0404_0404, 0x0808_0808, 0x0C0C_0C0C));
     _mm512_shuffle_epi8(x, _mm512_broadcast_i32x4(order))
+}
+
+/// The sums of the lanes of sixteen vectors, each in the same order: halves first, then halves of those, and so on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn sum_sixteen_f32(x: [__m512; 16]) -> __m512 {
+    // Each step adds one half of two vectors' lanes to the other half; both then fit into one vector.
+    let fold_halves = |a, b| {
+        let (outer, inner) = (_mm512_mask_blend_ps(0xFF00, a, b), _mm512_shuffle_f32x4::<0b01_00_11_10>(a, b));
+        _mm512_add_ps(outer, inner)
+    };
+    let fold_quarters = |a, b| {
+        let (even, odd) = (_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b));
+        _mm512_add_ps(even, odd)
+    };
+    let fold_pairs = |a, b| {
+        let (outer, inner) = (_mm512_mask_blend_ps(0xCCCC, a, b), _mm512_shuffle_ps::<0b01_00_11_10>(a, b));
+        _mm512_add_ps(outer, inner)
+    };
+    let fold_last = |a, b| {
+        let (even, odd) = (_mm512_shuffle_ps::<0b10_00_10_00>(a, b), _mm512_shuffle_ps::<0b11_01_11_01>(a, b));
+        _mm512_add_ps(even, odd)
+    };
+    let every_fourth = |i: usize| fold_quarters(fold_halves(x[i], x[i + 4]), fold_halves(x[i + 8], x[i + 12]));
+    let (a, b, c, d) = (every_fourth(0), every_fourth(1), every_fourth(2), every_fourth(3));
+    fold_last(fold_pairs(a, b), fold_pairs(c, d))
 }

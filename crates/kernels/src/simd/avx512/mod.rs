@@ -8,7 +8,9 @@
 //! Functions here carry `#[target_feature]`, so only the doors below need `unsafe` to call them.
 
 mod activation;
+mod attend;
 mod block32;
+mod exp;
 mod few;
 mod float;
 mod gather;
@@ -24,10 +26,20 @@ mod super_block;
 use super::avx2;
 use crate::kernels::{Kernels, MatmulFn};
 use crate::ops::MatmulArgs;
+use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 
 /// The tier's table.
 pub(super) static KERNELS: Kernels =
-    Kernels { name: "avx512", matmul: MATMUL, quantise_q8_1, quantise_q8_k, ..avx2::KERNELS };
+    Kernels {
+        name: "avx512",
+        matmul: MATMUL,
+        quantise_q8_1,
+        quantise_q8_k,
+        attend: |args| tiles::attend(args, &ATTEND),
+        ..avx2::KERNELS
+    };
+
+const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 
 /// Whether this processor has the tier's instructions and those of AVX2's table.
 pub(super) fn is_supported() -> bool {
@@ -55,8 +67,8 @@ const MATMUL: [MatmulFn; 11] = [
 
 /// Makes table entries of functions that need the tier's instructions.
 macro_rules! doors {
-    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*);)*) => {
-        $(fn $door($($arg: $type),*) {
+    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $door($($arg: $type),*) $(-> $result)? {
             // SAFETY: `super::supported` hands the table out only if `is_supported` found the instructions.
             unsafe { $inner($($arg),*) }
         })*
@@ -77,4 +89,8 @@ doors! {
     matmul_q4_k = q4_k::matmul, (args: &mut MatmulArgs<'_>);
     matmul_q5_k = q5_k::matmul, (args: &mut MatmulArgs<'_>);
     matmul_q6_k = q6_k::matmul, (args: &mut MatmulArgs<'_>);
+    widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
+    score = attend::score, (args: &mut ScoreArgs<'_>);
+    soften = attend::soften, (scores: &mut [f32; TILE], before: f32) -> Softened;
+    add_values = attend::add_values, (args: &mut ValueArgs<'_>);
 }

@@ -1,150 +1,251 @@
-//! Attention: up to four query heads by four cached positions at a time.
+//! The steps of attention, four lanes at a time.
 //!
 //! A score is one chain of four lanes over the head's dimensions, summed in one fixed order; a number of the output is
-//! one chain over the positions. Neither depends on how many heads or positions share the call, so a head has the same
-//! bits in every group. Dimensions past the last four are padded with zeros.
+//! one chain over the positions. Up to four queries meet four keys.
 
 use std::arch::aarch64::*;
 
-use super::lanes::{each, load_f32, load_halves, load_singles, padded, padded_tail, store_f32};
-use super::softmax::softmax;
-use crate::ops::{AttendArgs, KvType};
+use super::exp::exp;
+use super::lanes::{load_f32, load_halves, load_singles, store_f32};
+use crate::ops::KvType;
+use crate::ops::tiles::{CachedRows, QUERIES, Rows, ScoreArgs, Softened, TILE, ValueArgs};
 
-/// Scores, softmax and the weighted sum of the values.
+/// Writes cached rows as f32 with zeros behind.
 #[target_feature(enable = "neon")]
-pub(super) fn attend(args: &mut AttendArgs<'_>) {
-    match args.kv_type {
-        KvType::F16 => attend_in::<2, 8>(args, |bytes| load_halves(bytes)),
-        KvType::F32 => attend_in::<4, 16>(args, |bytes| load_singles(bytes)),
+pub(super) fn widen(rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]) {
+    let padded = dim.next_multiple_of(16);
+    for (i, out) in (0..n).zip(out.chunks_exact_mut(padded)) {
+        let row = rows.row(i, dim);
+        let out = out.as_chunks_mut::<4>().0;
+        match rows.kv_type {
+            KvType::F16 => widen_row(row, out, |bytes| load_halves(bytes)),
+            KvType::F32 => widen_row(row, out, |bytes| load_singles(bytes)),
+        }
     }
 }
 
-/// Attends with a cache of `BYTES` bytes a number; `widen` makes f32 of the `FOUR` bytes of four of them.
-#[target_feature(enable = "neon")]
-fn attend_in<const BYTES: usize, const FOUR: usize>(
-    args: &mut AttendArgs<'_>,
-    widen: impl Fn(&[u8; FOUR]) -> float32x4_t + Copy,
-) {
-    let mut head = 0;
-    while head < args.n_group {
-        head += match args.n_group - head {
-            4.. => attend_heads::<4, BYTES, FOUR>(args, head, widen),
-            2.. => attend_heads::<2, BYTES, FOUR>(args, head, widen),
-            _ => attend_heads::<1, BYTES, FOUR>(args, head, widen),
-        };
-    }
-}
-
-/// Attends with heads `first..first + H` and returns `H`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn attend_heads<const H: usize, const BYTES: usize, const FOUR: usize>(
-    args: &mut AttendArgs<'_>,
-    first: usize,
-    widen: impl Fn(&[u8; FOUR]) -> float32x4_t + Copy,
-) -> usize {
-    let n = args.n_positions;
-    let queries: [&[f32]; H] = std::array::from_fn(|h| &args.queries[(first + h) * args.head_dim..][..args.head_dim]);
-    let key = |p: usize| &args.keys[p * args.key_stride..][..args.head_dim * BYTES];
-    let scores = &mut args.scores[first * n..][..H * n];
-    for p in (0..n).step_by(4) {
+fn widen_row<const FOUR: usize>(row: &[u8], out: &mut [[f32; 4]], widen: impl Fn(&[u8; FOUR]) -> float32x4_t) {
+    let (fours, rest) = row.as_chunks::<FOUR>();
+    for (four, out) in fours.iter().zip(&mut *out) {
+        store_f32(widen(four), out);
+    }
+    // What is left, with zeros behind, and then zeros alone.
+    for (i, out) in out.iter_mut().enumerate().skip(fours.len()) {
+        let mut last = [0; FOUR];
+        if i == fours.len() {
+            last[..rest.len()].copy_from_slice(rest);
+        }
+        store_f32(widen(&last), out);
+    }
+}
+
+/// The products of queries and keys.
+#[target_feature(enable = "neon")]
+pub(super) fn score(args: &mut ScoreArgs<'_>) {
+    let dim = args.dim;
+    match args.keys {
+        Rows::Wide(keys) => score_in(args, |k| keys[k * dim..][..dim].as_chunks().0, |key| load_f32(key)),
+        Rows::Cached(keys) => match keys.kv_type {
+            KvType::F16 => {
+                score_in(args, |k| keys.row(k, dim).as_chunks().0, |key: &[u8; 8]| load_halves(key));
+            }
+            KvType::F32 => score_in(args, |k| keys.row(k, dim).as_chunks().0, |key: &[u8; 16]| load_singles(key)),
+        },
+    }
+}
+
+/// Scores keys that come as rows of `T`; `widen` makes f32 of the four numbers in one.
+#[inline]
+#[target_feature(enable = "neon")]
+fn score_in<'k, T: 'k>(
+    args: &mut ScoreArgs<'_>,
+    key: impl Fn(usize) -> &'k [T] + Copy,
+    widen: impl Fn(&T) -> float32x4_t + Copy,
+) {
+    let n_queries = args.queries.len() / args.dim.max(1);
+    for k in (0..args.n_keys).step_by(4) {
         // Keys past the end repeat the last one.
-        let keys = each([0, 1, 2, 3], |i| key((p + i).min(n - 1)));
-        for (h, dots) in dot_tile::<H, FOUR>(queries, keys, widen).into_iter().enumerate() {
-            let width = 4.min(n - p);
-            let mut lanes = [0.0; 4];
-            store_f32(vmulq_n_f32(dots, args.scale), &mut lanes);
-            scores[h * n + p..][..width].copy_from_slice(&lanes[..width]);
+        let last = args.n_keys - 1;
+        let keys = [key(k), key((k + 1).min(last)), key((k + 2).min(last)), key((k + 3).min(last))];
+        let mut q = 0;
+        while q + QUERIES <= n_queries {
+            score_queries::<QUERIES, T>(args, q, k, keys, widen);
+            q += QUERIES;
         }
+        (q..n_queries).for_each(|q| score_queries::<1, T>(args, q, k, keys, widen));
     }
-    scores.chunks_exact_mut(n.max(1)).for_each(|row| softmax(row));
-    sum_values::<H, BYTES, FOUR>(args, first, widen);
-    H
 }
 
-/// The products of `H` queries and four keys, one key per lane.
+/// Writes the products of `Q` queries from `q` on and four keys from `k` on.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dot_tile<const H: usize, const FOUR: usize>(
-    queries: [&[f32]; H],
-    keys: [&[u8]; 4],
-    widen: impl Fn(&[u8; FOUR]) -> float32x4_t + Copy,
-) -> [float32x4_t; H] {
-    let mut sums = [[vdupq_n_f32(0.0); 4]; H];
-    let mut add = |queries: [&[f32; 4]; H], keys: [&[u8; FOUR]; 4]| {
-        let keys = each(keys, widen);
-        for (sums, query) in sums.iter_mut().zip(queries) {
-            let query = load_f32(query);
-            for (sum, key) in sums.iter_mut().zip(keys) {
-                *sum = vfmaq_f32(*sum, query, key);
-            }
-        }
-    };
-    let n_fours = queries[0].len() / 4;
-    let query_fours = queries.map(|query| &query.as_chunks::<4>().0[..n_fours]);
-    let key_fours = each(keys, |key| &key.as_chunks::<FOUR>().0[..n_fours]);
-    for i in 0..n_fours {
-        add(query_fours.map(|query| &query[i]), each(key_fours, |key| &key[i]));
-    }
-    if !queries[0].len().is_multiple_of(4) {
-        add(queries.map(padded_tail).each_ref(), keys.map(padded_tail).each_ref());
-    }
-    sums.map(|[a, b, c, d]| vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d)))
-}
-
-/// Writes the weighted sums of the values for `H` heads.
-#[inline]
-#[target_feature(enable = "neon")]
-fn sum_values<const H: usize, const BYTES: usize, const FOUR: usize>(
-    args: &mut AttendArgs<'_>,
-    first: usize,
-    widen: impl Fn(&[u8; FOUR]) -> float32x4_t + Copy,
+fn score_queries<const Q: usize, T>(
+    args: &mut ScoreArgs<'_>,
+    q: usize,
+    k: usize,
+    keys: [&[T]; 4],
+    widen: impl Fn(&T) -> float32x4_t + Copy,
 ) {
-    let dim = args.value_dim;
-    let mut at = 0;
-    while at + 16 <= dim {
-        let sums = sum_columns::<H, 4>(args, first, |p| {
-            let values = &args.values[p * args.value_stride + at * BYTES..][..4 * FOUR];
-            each([0, 1, 2, 3], |i| widen(&values.as_chunks().0[i]))
-        });
-        for (h, sums) in sums.into_iter().enumerate() {
-            let out = args.out[(first + h) * dim + at..][..16].as_chunks_mut::<4>().0;
-            out.iter_mut().zip(sums).for_each(|(out, sum)| store_f32(sum, out));
-        }
-        at += 16;
+    let mut queries: [&[[f32; 4]]; Q] = [&[]; Q];
+    for i in 0..Q {
+        queries[i] = args.queries[(q + i) * args.dim..][..args.dim].as_chunks().0;
     }
-    while at < dim {
-        let width = 4.min(dim - at);
-        let sums = sum_columns::<H, 1>(args, first, |p| {
-            [widen(&padded(&args.values[p * args.value_stride + at * BYTES..][..width * BYTES]))]
-        });
-        for (h, [sum]) in sums.into_iter().enumerate() {
-            let mut lanes = [0.0; 4];
-            store_f32(sum, &mut lanes);
-            args.out[(first + h) * dim + at..][..width].copy_from_slice(&lanes[..width]);
-        }
-        at += width;
+    let sums = dots(queries, keys, widen);
+    for i in 0..Q {
+        let scores = args.scores[(q + i) * TILE + k..].first_chunk_mut().expect("a tile holds whole vectors");
+        store_f32(sums[i], scores);
     }
 }
 
-/// The weighted sums over all positions of `V` vectors of four columns; `values(p)` are those of position `p`.
+/// The products of `Q` queries and four keys, one key per lane.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sum_columns<const H: usize, const V: usize>(
-    args: &AttendArgs<'_>,
-    first: usize,
-    values: impl Fn(usize) -> [float32x4_t; V],
-) -> [[float32x4_t; V]; H] {
-    let n = args.n_positions;
-    let weights: [&[f32]; H] = std::array::from_fn(|h| &args.scores[(first + h) * n..][..n]);
-    let mut sums = [[vdupq_n_f32(0.0); V]; H];
-    for p in 0..n {
-        let values = values(p);
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum = vfmaq_n_f32(*sum, value, weights[p]);
+fn dots<const Q: usize, T>(
+    queries: [&[[f32; 4]]; Q],
+    keys: [&[T]; 4],
+    widen: impl Fn(&T) -> float32x4_t + Copy,
+) -> [float32x4_t; Q] {
+    let n = queries[0].len();
+    let (mut query_rows, mut key_rows) = (queries, keys);
+    for q in 0..Q {
+        query_rows[q] = &queries[q][..n];
+    }
+    for k in 0..4 {
+        key_rows[k] = &keys[k][..n];
+    }
+    let mut sums = [[vdupq_n_f32(0.0); 4]; Q];
+    for i in 0..n {
+        let mut key = [vdupq_n_f32(0.0); 4];
+        for k in 0..4 {
+            key[k] = widen(&key_rows[k][i]);
+        }
+        for q in 0..Q {
+            let query = load_f32(&query_rows[q][i]);
+            for k in 0..4 {
+                sums[q][k] = vfmaq_f32(sums[q][k], query, key[k]);
             }
         }
     }
-    sums
+    let mut scores = [vdupq_n_f32(0.0); Q];
+    for q in 0..Q {
+        let [a, b, c, d] = sums[q];
+        scores[q] = vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
+    }
+    scores
+}
+
+/// Turns scores into weights.
+#[target_feature(enable = "neon")]
+pub(super) fn soften(scores: &mut [f32; TILE], before: f32) -> Softened {
+    let vectors = scores.as_chunks_mut::<4>().0;
+    let mut max = vdupq_n_f32(before);
+    for vector in &*vectors {
+        // Unlike `vmaxq_f32` this takes the number of a number and a NaN; the NaN's weight is one anyway.
+        max = vmaxnmq_f32(max, load_f32(vector));
+    }
+    let max = vmaxnmvq_f32(max);
+    // Scores of minus infinity have no weight even when there is no other.
+    let base = vdupq_n_f32(if max == f32::NEG_INFINITY { 0.0 } else { max });
+    let mut sum = vdupq_n_f32(0.0);
+    for vector in vectors {
+        let weights = exp(vsubq_f32(load_f32(vector), base));
+        sum = vaddq_f32(sum, weights);
+        store_f32(weights, vector);
+    }
+    let factor = vgetq_lane_f32::<0>(exp(vsubq_f32(vdupq_n_f32(before), base)));
+    Softened { max, sum: vaddvq_f32(sum), factor }
+}
+
+/// Adds weighted values.
+#[target_feature(enable = "neon")]
+pub(super) fn add_values(args: &mut ValueArgs<'_>) {
+    let dim = args.dim;
+    match args.values {
+        Rows::Wide(values) => add_in(args, |p| values[p * dim..][..dim].as_chunks().0, |value| load_f32(value)),
+        Rows::Cached(values) => match values.kv_type {
+            KvType::F16 => {
+                add_in(args, |p| values.row(p, dim).as_chunks().0, |value: &[u8; 8]| load_halves(value));
+            }
+            KvType::F32 => add_in(args, |p| values.row(p, dim).as_chunks().0, |value: &[u8; 16]| load_singles(value)),
+        },
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_in<'v, T: 'v>(
+    args: &mut ValueArgs<'_>,
+    value: impl Fn(usize) -> &'v [T] + Copy,
+    widen: impl Fn(&T) -> float32x4_t + Copy,
+) {
+    let n = args.dim / 4;
+    let mut at = 0;
+    if args.n_queries() == 1 {
+        while at + 8 <= n {
+            add_columns::<1, 8, T>(args, at, value, widen);
+            at += 8;
+        }
+        (at..n).for_each(|at| add_columns::<1, 1, T>(args, at, value, widen));
+    } else {
+        while at + 4 <= n {
+            add_columns::<QUERIES, 4, T>(args, at, value, widen);
+            at += 4;
+        }
+        debug_assert_eq!(at, n, "values are padded to whole groups of vectors");
+    }
+}
+
+/// Adds `V` vectors of columns from vector `at` on to the parts of `Q` queries, of which the last may be repeated.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_columns<'v, const Q: usize, const V: usize, T: 'v>(
+    args: &mut ValueArgs<'_>,
+    at: usize,
+    value: impl Fn(usize) -> &'v [T] + Copy,
+    widen: impl Fn(&T) -> float32x4_t + Copy,
+) {
+    let last = args.n_queries() - 1;
+    let mut sums = [[vdupq_n_f32(0.0); V]; Q];
+    let mut weights = [&args.weights[..0]; Q];
+    for q in 0..Q {
+        let query = q.min(last);
+        let factor = vdupq_n_f32(args.factors[query]);
+        let part: &[[f32; 4]; V] = part(&args.parts[query * args.part_len..], at);
+        for v in 0..V {
+            sums[q][v] = vmulq_f32(factor, load_f32(&part[v]));
+        }
+        weights[q] = &args.weights[query * TILE..][..args.positions.end];
+    }
+    for p in args.positions.clone() {
+        let value: &[T; V] = value(p)[at..].first_chunk().expect("the columns lie inside the value");
+        let mut values = [vdupq_n_f32(0.0); V];
+        for v in 0..V {
+            values[v] = widen(&value[v]);
+        }
+        for q in 0..Q {
+            let weight = vdupq_n_f32(weights[q][p]);
+            for v in 0..V {
+                sums[q][v] = vfmaq_f32(sums[q][v], weight, values[v]);
+            }
+        }
+    }
+    // A loop of constant length keeps the sums in registers.
+    for (q, sums) in sums.iter().enumerate() {
+        if q > last {
+            break;
+        }
+        let part = args.parts[q * args.part_len..].as_chunks_mut::<4>().0;
+        let part: &mut [[f32; 4]; V] = part[at..].first_chunk_mut().expect("the columns lie inside the part");
+        for v in 0..V {
+            store_f32(sums[v], &mut part[v]);
+        }
+    }
+}
+
+/// `V` vectors of a part from vector `at` on.
+#[inline(always)]
+fn part<const V: usize>(part: &[f32], at: usize) -> &[[f32; 4]; V] {
+    part.as_chunks::<4>().0[at..].first_chunk().expect("the columns lie inside the part")
 }

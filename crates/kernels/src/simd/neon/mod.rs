@@ -30,7 +30,8 @@ mod tiles;
 use std::arch::is_aarch64_feature_detected;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
-use crate::ops::{AttendArgs, KvType, MatmulArgs};
+use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
+use crate::ops::{KvType, MatmulArgs};
 use dot::{Dot, Sdot, Widening};
 
 /// The table of processors with dot-product instructions: all of Apple's, Arm's since the Cortex-A76.
@@ -49,6 +50,8 @@ pub(super) fn lacks_sdot() -> bool {
     is_aarch64_feature_detected!("neon") && !is_aarch64_feature_detected!("dotprod")
 }
 
+const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
+
 const fn table<D: Dot>() -> Kernels {
     Kernels {
         name: "neon",
@@ -59,7 +62,7 @@ const fn table<D: Dot>() -> Kernels {
         softmax,
         swiglu,
         store_kv,
-        attend,
+        attend: |args| tiles::attend(args, &ATTEND),
         ..SCALAR
     }
 }
@@ -83,8 +86,8 @@ const fn matmul_table<D: Dot>() -> [MatmulFn; 11] {
 
 /// Makes table entries of functions that need the tier's instructions.
 macro_rules! doors {
-    ($($door:ident $(<$dot:ident>)? = $inner:path, ($($arg:ident: $type:ty),*);)*) => {
-        $(fn $door $(<$dot: Dot>)? ($($arg: $type),*) {
+    ($($door:ident $(<$dot:ident>)? = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $door $(<$dot: Dot>)? ($($arg: $type),*) $(-> $result)? {
             // SAFETY: `super::supported` hands the tables out only if `has_sdot` or `lacks_sdot` found NEON.
             unsafe { $inner($($arg),*) }
         })*
@@ -109,5 +112,8 @@ doors! {
     softmax = softmax::softmax, (x: &mut [f32]);
     swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);
-    attend = attend::attend, (args: &mut AttendArgs<'_>);
+    widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
+    score = attend::score, (args: &mut ScoreArgs<'_>);
+    soften = attend::soften, (scores: &mut [f32; TILE], before: f32) -> Softened;
+    add_values = attend::add_values, (args: &mut ValueArgs<'_>);
 }

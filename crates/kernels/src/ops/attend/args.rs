@@ -1,0 +1,94 @@
+//! The operands of attention.
+
+use super::part::PartLayout;
+use super::tiles;
+use crate::ops::KvType;
+
+/// Positions between two updates of the running softmax. Tiles begin at multiples of it.
+///
+/// At 64, updating a query (the exponentials, and its output in and out of the registers) costs a tenth of the
+/// products.
+pub(crate) const TILE: usize = 64;
+
+/// The operands of [`Kernels::attend`](crate::Kernels::attend): consecutive tokens of a sequence, the query heads of
+/// each that share a key-value head, and a run of cached positions.
+///
+/// The run's position `p` has its key at byte `p * key_stride` of `keys` and its value at byte `p * value_stride` of
+/// `values`.
+#[derive(Debug)]
+pub struct AttendArgs<'a> {
+    /// The type of `keys` and `values`.
+    pub kv_type: KvType,
+    /// Tokens; token `r` stands at position `first_row + r` of the sequence and sees all positions up to its own.
+    pub n_rows: usize,
+    /// Query heads of a token.
+    pub n_group: usize,
+    /// Numbers in a query and in a key.
+    pub head_dim: usize,
+    /// Numbers in a value.
+    pub value_dim: usize,
+    /// The queries of token `r`, `[n_group, head_dim]`, begin at `r * query_stride`.
+    pub queries: &'a [f32],
+    /// Numbers from one token's queries to the next.
+    pub query_stride: usize,
+    /// The keys of the run.
+    pub keys: &'a [u8],
+    /// The values of the run.
+    pub values: &'a [u8],
+    /// Bytes from one position's key to the next.
+    pub key_stride: usize,
+    /// Bytes from one position's value to the next.
+    pub value_stride: usize,
+    /// Where in the sequence the run begins: a multiple of [`AttendArgs::TILE`].
+    pub start: usize,
+    /// Positions in the run.
+    pub n_positions: usize,
+    /// The first token's position in the sequence.
+    pub first_row: usize,
+    /// What the dot products of queries and keys are multiplied with.
+    pub scale: f32,
+    /// At least [`AttendArgs::scratch_len`] numbers; their contents do not matter.
+    pub scratch: &'a mut [f32],
+    /// What the queries have gathered so far, `[n_rows, n_group, part length]`; the run is added.
+    pub parts: &'a mut [f32],
+}
+
+impl AttendArgs<'_> {
+    /// Positions between two updates of the running softmax. A run that is cut at multiples gives the same bits as one
+    /// that is not.
+    pub const TILE: usize = TILE;
+
+    /// Numbers of scratch for `n_queries` queries (tokens times heads).
+    pub fn scratch_len(n_queries: usize, head_dim: usize, value_dim: usize) -> usize {
+        tiles::scratch_len(n_queries, head_dim, value_dim)
+    }
+
+    /// How many of the run's positions token `row` sees.
+    pub(super) fn n_visible(&self, row: usize) -> usize {
+        (self.first_row + row + 1).saturating_sub(self.start).min(self.n_positions)
+    }
+
+    /// Panics if a slice does not hold what the dimensions say.
+    pub(crate) fn check(&self) {
+        let n_queries = self.n_rows.checked_mul(self.n_group).expect("attend: queries");
+        assert!(self.start.is_multiple_of(TILE), "attend: a run from position {}", self.start);
+        assert!(self.first_row.checked_add(self.n_rows).is_some(), "attend: rows");
+        let a_row = self.n_group.checked_mul(self.head_dim);
+        assert!(holds(self.queries.len(), self.n_rows, self.query_stride, a_row), "attend: queries");
+        let bytes = |dim: usize| dim.checked_mul(self.kv_type.bytes());
+        let (keys, values) = (bytes(self.head_dim), bytes(self.value_dim));
+        assert!(holds(self.keys.len(), self.n_positions, self.key_stride, keys), "attend: keys end early");
+        assert!(holds(self.values.len(), self.n_positions, self.value_stride, values), "attend: values end early");
+        let parts = n_queries.checked_mul(PartLayout::new(self.value_dim).len());
+        assert_eq!(Some(self.parts.len()), parts, "attend: parts");
+        let scratch = AttendArgs::scratch_len(n_queries, self.head_dim, self.value_dim);
+        assert!(self.scratch.len() >= scratch, "attend: {} of {scratch} numbers of scratch", self.scratch.len());
+    }
+}
+
+/// Whether `len` items hold `n` rows of `row_len` that begin `stride` apart.
+fn holds(len: usize, n: usize, stride: usize, row_len: Option<usize>) -> bool {
+    let Some(last) = n.checked_sub(1) else { return true };
+    let end = last.checked_mul(stride).zip(row_len).and_then(|(last, row_len)| last.checked_add(row_len));
+    end.is_some_and(|end| end <= len)
+}
