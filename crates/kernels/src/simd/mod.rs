@@ -30,6 +30,8 @@ static TIERS: &[Tier] = &[
     Tier { kernels: &neon::KERNELS_WITHOUT_SDOT, is_supported: neon::lacks_sdot },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Tier { kernels: &neon::KERNELS, is_supported: neon::has_sdot },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Tier { kernels: &neon::KERNELS_I8MM, is_supported: neon::has_smmla },
 ];
 
 /// The tables that this processor can run.

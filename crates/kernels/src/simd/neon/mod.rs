@@ -15,6 +15,8 @@ mod elementwise;
 mod exp;
 mod float;
 mod lanes;
+mod layout;
+mod panels;
 mod q4;
 mod q4_k;
 mod q5;
@@ -31,13 +33,21 @@ use std::arch::is_aarch64_feature_detected;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
 use crate::ops::{AttendArgs, KvType, MatmulArgs};
-use dot::{Dot, Sdot, Widening};
+use dot::{Dot, Sdot, Smmla, Widening};
 
 /// The table of processors with dot-product instructions: all of Apple's, Arm's since the Cortex-A76.
-pub(super) static KERNELS: Kernels = table::<Sdot>();
+pub(super) static KERNELS: Kernels = table::<Sdot>("neon");
 
 /// The table of the others.
-pub(super) static KERNELS_WITHOUT_SDOT: Kernels = table::<Widening>();
+pub(super) static KERNELS_WITHOUT_SDOT: Kernels = table::<Widening>("neon");
+
+/// The table of processors with matrix instructions as well: Arm's Neoverse V1 and N2, Apple's M2 and what came after.
+pub(super) static KERNELS_I8MM: Kernels = table::<Smmla>("neon-i8mm");
+
+/// Whether this processor can run [`KERNELS_I8MM`].
+pub(super) fn has_smmla() -> bool {
+    has_sdot() && is_aarch64_feature_detected!("i8mm")
+}
 
 /// Whether this processor can run [`KERNELS`].
 pub(super) fn has_sdot() -> bool {
@@ -49,9 +59,9 @@ pub(super) fn lacks_sdot() -> bool {
     is_aarch64_feature_detected!("neon") && !is_aarch64_feature_detected!("dotprod")
 }
 
-const fn table<D: Dot>() -> Kernels {
+const fn table<D: Dot>(name: &'static str) -> Kernels {
     Kernels {
-        name: "neon",
+        name,
         matmul: matmul_table::<D>(),
         quantise_q8_1,
         quantise_q8_k,
@@ -85,7 +95,7 @@ const fn matmul_table<D: Dot>() -> [MatmulFn; 11] {
 macro_rules! doors {
     ($($door:ident $(<$dot:ident>)? = $inner:path, ($($arg:ident: $type:ty),*);)*) => {
         $(fn $door $(<$dot: Dot>)? ($($arg: $type),*) {
-            // SAFETY: `super::supported` hands the tables out only if `has_sdot` or `lacks_sdot` found NEON.
+            // SAFETY: `super::supported` hands the tables out only if `has_sdot`, `lacks_sdot` or `has_smmla` found NEON.
             unsafe { $inner($($arg),*) }
         })*
     };
