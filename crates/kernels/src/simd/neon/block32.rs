@@ -10,7 +10,7 @@ use super::dot::{Dot, dot_rows};
 use super::lanes::{each, load_signed_32};
 use super::layout::{Layout, floats_per_row, floats_per_token, pair_tokens};
 use super::panels::{self, Panels, Unit};
-use super::tiles::{self, activation_row, four_rows};
+use super::tiles::{self, Tile, activation_row, four_rows};
 use crate::activation::{Q8_1Chunk, Q8_1Row};
 use crate::ops::MatmulArgs;
 
@@ -36,8 +36,8 @@ pub(super) fn matmul<D: Dot, const BYTES: usize, const MINIMA: bool>(
     unpack: impl Fn([&[u8; BYTES]; 4]) -> Block,
 ) {
     let format = Blocks::<D, _, BYTES, MINIMA> { unpack, dot: PhantomData };
-    if args.n_tokens == 1 {
-        tiles::matmul_single(args, |args, row| format.multiply_single(args, row));
+    if args.n_tokens < D::PANELS_FROM {
+        tiles::matmul(args, &format);
     } else {
         panels::matmul(args, &format);
     }
@@ -49,44 +49,49 @@ struct Blocks<D, U, const BYTES: usize, const MINIMA: bool> {
     dot: PhantomData<D>,
 }
 
-/// One token, whose sums of lanes need no arranged weights.
-impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA: bool> Blocks<D, U, BYTES, MINIMA> {
-    /// The dot products of rows `row..row + 4`.
+/// Few tokens, whose sums of lanes need no arranged weights.
+impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA: bool> Tile
+    for Blocks<D, U, BYTES, MINIMA>
+{
     #[inline]
     #[target_feature(enable = "neon")]
-    fn multiply_single(&self, args: &MatmulArgs<'_>, row: usize) -> float32x4_t {
+    unsafe fn multiply<const T: usize>(&self, args: &MatmulArgs<'_>, row: usize, token: usize) -> [float32x4_t; T] {
         let rows = four_rows::<BYTES>(args, row);
-        let token = Q8_1Row::new(activation_row(args, 0), args.cols);
-        let mut sum = vdupq_n_f32(0.0);
+        let tokens: [_; T] = std::array::from_fn(|t| Q8_1Row::new(activation_row(args, token + t), args.cols));
+        let mut sums = [vdupq_n_f32(0.0); T];
         let whole = rows[0].len() / DEPTH;
         for c in 0..whole {
             let rows: [&[_; DEPTH]; 4] = each(rows, |row| &row.as_chunks().0[c]);
-            self.add_products(rows, &token.chunk(c * DEPTH), &mut sum);
+            self.add_products(rows, tokens.each_ref().map(|token| token.chunk(c * DEPTH)), &mut sums);
         }
         for b in whole * DEPTH..rows[0].len() {
             let rows: [&[_; 1]; 4] = each(rows, |row| &row.as_chunks().0[b]);
-            self.add_products(rows, &token.chunk(b), &mut sum);
+            self.add_products(rows, tokens.each_ref().map(|token| token.chunk(b)), &mut sums);
         }
-        sum
+        sums
     }
+}
 
-    /// Adds the products of `N` blocks of four rows.
+impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA: bool> Blocks<D, U, BYTES, MINIMA> {
+    /// Adds the products of `N` blocks of four rows and of `T` tokens.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn add_products<const N: usize>(
+    fn add_products<const T: usize, const N: usize>(
         &self,
         rows: [&[[u8; BYTES]; N]; 4],
-        token: &Q8_1Chunk<'_, N>,
-        sum: &mut float32x4_t,
+        tokens: [Q8_1Chunk<'_, N>; T],
+        sums: &mut [float32x4_t; T],
     ) {
         for b in 0..N {
             let block = (self.unpack)(each(rows, |row| &row[b]));
-            let dots = dot_rows::<D>(&block.quants, load_signed_32(&token.quants[b]));
-            let mut value = vmulq_f32(block.scale, vcvtq_f32_s32(dots));
-            if MINIMA {
-                value = vfmaq_n_f32(value, block.min, f32::from(i16::from_le_bytes(token.sums[b])));
+            for (sum, token) in sums.iter_mut().zip(&tokens) {
+                let dots = dot_rows::<D>(&block.quants, load_signed_32(&token.quants[b]));
+                let mut value = vmulq_f32(block.scale, vcvtq_f32_s32(dots));
+                if MINIMA {
+                    value = vfmaq_n_f32(value, block.min, f32::from(i16::from_le_bytes(token.sums[b])));
+                }
+                *sum = vfmaq_n_f32(*sum, value, f32::from_le_bytes(token.scales[b]));
             }
-            *sum = vfmaq_n_f32(*sum, value, f32::from_le_bytes(token.scales[b]));
         }
     }
 }
@@ -117,6 +122,7 @@ struct Chunk<B> {
 impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA: bool> Panels
     for Blocks<D, U, BYTES, MINIMA>
 {
+    const WIDE: bool = D::WIDE;
     type Layout = D::Layout;
     type Rows = Chunk<Rows>;
     type Tokens = Chunk<Tokens>;
@@ -138,7 +144,8 @@ impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA
         let rows = each(rows, |row| &row[chunk * DEPTH..][..out.len]);
         for (b, out) in out.blocks[..out.len].iter_mut().enumerate() {
             let Block { quants, scale, min } = (self.unpack)(each(rows, |row| &row[b]));
-            out.quants = [0, 1].map(|half| D::Layout::arrange_16(each(quants, |row| row[half])));
+            let [first, last] = [each(quants, |row| row[0]), each(quants, |row| row[1])];
+            out.quants = [D::Layout::arrange_16(first), D::Layout::arrange_16(last)];
             out.scale = floats_per_row::<D::Layout>(scale);
             out.min = floats_per_row::<D::Layout>(min);
         }
@@ -151,10 +158,11 @@ impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA
         let tokens = tokens.map(|token| Q8_1Row::new(activation_row(args, token), args.cols));
         out.len = DEPTH.min(args.cols / 32 - first);
         for (b, out) in out.blocks[..out.len].iter_mut().enumerate() {
-            let [low, high] = [0, 1].map(|token: usize| load_signed_32(tokens[token].quants(first + b)));
-            out.quants = [pair_tokens([low[0], high[0]]), pair_tokens([low[1], high[1]])];
-            out.scales = [tokens[0].scale(first + b), tokens[1].scale(first + b)];
-            out.sums = [f32::from(tokens[0].sum(first + b)), f32::from(tokens[1].sum(first + b))];
+            let (a, b) = (tokens[0].chunk::<1>(first + b), tokens[1].chunk::<1>(first + b));
+            let (a_quants, b_quants) = (load_signed_32(&a.quants[0]), load_signed_32(&b.quants[0]));
+            out.quants = [pair_tokens([a_quants[0], b_quants[0]]), pair_tokens([a_quants[1], b_quants[1]])];
+            out.scales = [f32::from_le_bytes(a.scales[0]), f32::from_le_bytes(b.scales[0])];
+            out.sums = [f32::from(i16::from_le_bytes(a.sums[0])), f32::from(i16::from_le_bytes(b.sums[0]))];
         }
     }
 
@@ -167,26 +175,31 @@ impl<D: Dot, U: Fn([&[u8; BYTES]; 4]) -> Block, const BYTES: usize, const MINIMA
     ) {
         let mut totals = *sums;
         for b in 0..rows[0].len.min(DEPTH) {
-            for (rows, totals) in rows.iter().zip(&mut totals) {
-                add_block::<D, P, MINIMA>(&rows.blocks[b], tokens.each_ref().map(|tokens| &tokens.blocks[b]), totals);
+            for q in 0..Q {
+                add_block::<D, P, MINIMA>(&rows[q].blocks[b], tokens, b, &mut totals[q]);
             }
         }
         *sums = totals;
     }
 }
 
-/// Adds the products of a block of four rows and `2 P` tokens.
+/// Adds the products of a block of four rows and block `b` of `2 P` tokens.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add_block<D: Dot, const P: usize, const MINIMA: bool>(rows: &Rows, tokens: [&Tokens; P], totals: &mut [Unit; P]) {
+fn add_block<D: Dot, const P: usize, const MINIMA: bool>(
+    rows: &Rows,
+    tokens: &[Chunk<Tokens>; P],
+    b: usize,
+    totals: &mut [Unit; P],
+) {
     let mut sums = [D::zero(); P];
-    for (half, &quants) in rows.quants.iter().enumerate() {
-        for (sums, tokens) in sums.iter_mut().zip(tokens) {
-            *sums = D::add_16(*sums, quants, tokens.quants[half]);
+    for half in 0..2 {
+        for p in 0..P {
+            sums[p] = D::add_16(sums[p], rows.quants[half], tokens[p].blocks[b].quants[half]);
         }
     }
-    for ((sums, tokens), totals) in sums.into_iter().zip(tokens).zip(totals) {
-        let dots = D::total(sums);
+    for p in 0..P {
+        let (dots, tokens) = (D::total(sums[p]), &tokens[p].blocks[b]);
         let scales = floats_per_token::<D::Layout>(tokens.scales);
         let activation_sums = floats_per_token::<D::Layout>(tokens.sums);
         for i in 0..2 {
@@ -194,7 +207,7 @@ fn add_block<D: Dot, const P: usize, const MINIMA: bool>(rows: &Rows, tokens: [&
             if MINIMA {
                 value = vfmaq_f32(value, rows.min[i], activation_sums[i]);
             }
-            totals[i] = vfmaq_f32(totals[i], value, scales[i]);
+            totals[p][i] = vfmaq_f32(totals[p][i], value, scales[i]);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Products of signed bytes: with the instructions made for them, or without.
 //!
-//! A tier multiplies in one of three ways. Each has one step for a single token, whose sums are spread over the four lanes
+//! A tier multiplies in one of three ways. Each has one step for a row and a token, whose sums are spread over the four lanes
 //! in any way, and one for a unit of four rows and two tokens ([`super::layout`]). All are exact, so all give the same bits.
 
 use std::arch::aarch64::*;
@@ -13,6 +13,12 @@ use super::layout::{Columns, Layout, Squares};
 pub(super) trait Dot {
     /// `sum` with the products of 16 pairs of bytes added to any of its lanes.
     fn dot(sum: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t;
+
+    /// From how many tokens on arranged weights ([`super::panels`]) take fewer instructions than [`super::tiles`].
+    const PANELS_FROM: usize;
+
+    /// Whether the sums of four units fit into the registers.
+    const WIDE: bool;
 
     /// Where a unit's operands and results stand.
     type Layout: Layout;
@@ -41,6 +47,8 @@ pub(super) trait Dot {
 pub(super) enum Smmla {}
 
 impl Dot for Smmla {
+    const PANELS_FROM: usize = 4;
+    const WIDE: bool = true;
     type Layout = Squares;
     type Sums = [int32x4_t; 2];
 
@@ -88,6 +96,8 @@ fn smmla(mut sum: int32x4_t, rows: int8x16_t, tokens: int8x16_t) -> int32x4_t {
 pub(super) enum Sdot {}
 
 impl Dot for Sdot {
+    const PANELS_FROM: usize = 8;
+    const WIDE: bool = true;
     type Layout = Columns;
     type Sums = [int32x4_t; 2];
 
@@ -149,6 +159,8 @@ fn sdot_lane<const LANE: u32>(mut sum: int32x4_t, rows: int8x16_t, tokens: int8x
 pub(super) enum Widening {}
 
 impl Dot for Widening {
+    const PANELS_FROM: usize = 17;
+    const WIDE: bool = false;
     type Layout = Squares;
     /// Per result a vector whose lanes are still to be summed.
     type Sums = [[int32x4_t; 4]; 2];

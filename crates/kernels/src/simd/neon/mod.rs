@@ -1,12 +1,13 @@
 //! aarch64 with NEON, which every 64-bit Arm processor has.
 //!
-//! All products work on four weight rows at once and leave one row per lane ([`tiles`]): [`block32`] and [`super_block`]
-//! hold the loops over blocks, `q*.rs` the unpacking, [`float`] the unquantised formats. Integer dot products take the
-//! `sdot` instruction where the processor has it and widening multiplications elsewhere ([`dot`]); both are exact, so
-//! both tables give the same bits. Addition, rotation and dequantisation stay scalar: NEON belongs to the architecture's
+//! Products with few tokens work on four weight rows at once and leave one row per lane ([`tiles`]); quantised ones with many
+//! unpack sixteen rows to a panel first ([`panels`], [`layout`]). [`block32`] and [`super_block`] hold the arithmetic of
+//! blocks, `q*.rs` the unpacking, [`float`] the unquantised formats. Integer products take the matrix instruction `smmla` or
+//! the dot product `sdot` where the processor has them and widening multiplications elsewhere ([`dot`]); all are exact, so
+//! all tables give the same bits. Addition, rotation and dequantisation stay scalar: NEON belongs to the architecture's
 //! base, and the compiler vectorises those loops by itself.
 //!
-//! Functions here carry `#[target_feature]`, so only loads, stores, `sdot` and the doors below need `unsafe`.
+//! Functions here carry `#[target_feature]`, so only loads, stores, `sdot`, `smmla` and the doors below need `unsafe`.
 
 mod attend;
 mod block32;

@@ -1,10 +1,17 @@
-//! The loops of quantised products with more than one token: sixteen weight rows by up to 64 tokens.
+//! The loops of quantised products with many tokens: sixteen weight rows by up to 64 tokens.
 //!
 //! A *chunk* is 256 columns. The weights of sixteen rows are unpacked and arranged chunk by chunk in a panel on the stack
 //! (about 6 KiB) and applied to all tokens of the group before the next chunk; the tokens of a chunk are arranged four at a
 //! time, once for all sixteen rows. The innermost step multiplies eight rows by four tokens, whose sums stay in registers
 //! through the chunk. The float operations of one row and one token are those of [`super::tiles`] in the same order, so a
 //! value does not depend on the company it is computed in.
+//!
+//! On paper: a core with two or four vector pipes starts two or four `smmla` a cycle, 64 or 128 multiplications and
+//! additions; `sdot` does half. The innermost step of 32 columns is 32 `smmla` (or 64 `sdot`) for 32 results. As compiled,
+//! with blocks of 32 it has 92 instructions for the matrix instruction (107 with minima): 24 (32) conversions,
+//! multiplications and additions of floats and 8 zeroings share the vector pipes with it, which leaves it half of them. With
+//! super-blocks it has 75 (95 with scales per 16 columns): 8 (16) multiplications by scales and 8 (16) zeroings beside the 32,
+//! which leaves it two thirds (half). `scripts/count-instructions.sh` counts the rest, too.
 
 use std::arch::aarch64::*;
 
@@ -24,6 +31,8 @@ pub(super) type Unit = [float32x4_t; 2];
 
 /// A quantised format, by its chunks.
 pub(super) trait Panels {
+    /// Whether to multiply eight rows by four tokens at once, or four rows.
+    const WIDE: bool;
     type Layout: Layout;
     /// A chunk of four rows.
     type Rows: Copy;
@@ -110,12 +119,12 @@ fn multiply<F: Panels, const P: usize>(
     sums: &mut [[Unit; TOKENS / 2]; QUADS],
     pair: usize,
 ) {
-    let (twos, rest) = rows.as_chunks::<2>();
-    let (sums_of_twos, sums_of_rest) = sums.split_at_mut(2 * twos.len());
-    for (rows, sums) in twos.iter().zip(sums_of_twos.as_chunks_mut::<2>().0) {
+    let (twos, ones) = rows.split_at(if F::WIDE { rows.len() / 2 * 2 } else { 0 });
+    let (sums_of_twos, sums_of_ones) = sums.split_at_mut(twos.len());
+    for (rows, sums) in twos.as_chunks::<2>().0.iter().zip(sums_of_twos.as_chunks_mut::<2>().0) {
         multiply_tile::<F, 2, P>(rows, tokens, sums, pair);
     }
-    if let (Some(rows), Some(sums)) = (rest.first_chunk::<1>(), sums_of_rest.first_chunk_mut()) {
+    for (rows, sums) in ones.as_chunks::<1>().0.iter().zip(sums_of_ones.as_chunks_mut::<1>().0) {
         multiply_tile::<F, 1, P>(rows, tokens, sums, pair);
     }
 }

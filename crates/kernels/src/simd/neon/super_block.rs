@@ -11,7 +11,7 @@ use super::dot::{Dot, dot_rows, sum_lanes};
 use super::lanes::{each, load_32, load_signed_32, part};
 use super::layout::{Layout, floats_per_row, floats_per_token, integers_per_row, pair_tokens};
 use super::panels::{self, Panels, Unit};
-use super::tiles::{self, activation_row, four_rows};
+use super::tiles::{self, Tile, activation_row, four_rows};
 use crate::activation::Q8KRow;
 use crate::ops::MatmulArgs;
 
@@ -38,8 +38,8 @@ pub(super) fn matmul<D: Dot, const BYTES: usize, const GROUPS: usize>(
     quants: impl Fn([&[u8; BYTES]; 4], usize, usize) -> [[int8x16_t; 2]; 4],
 ) {
     let format = SuperBlocks::<D, _, _, BYTES, GROUPS> { header, quants, dot: PhantomData };
-    if args.n_tokens == 1 {
-        tiles::matmul_single(args, |args, row| format.multiply_single(args, row));
+    if args.n_tokens < D::PANELS_FROM {
+        tiles::matmul(args, &format);
     } else {
         panels::matmul(args, &format);
     }
@@ -52,43 +52,60 @@ struct SuperBlocks<D, H, Q, const BYTES: usize, const GROUPS: usize> {
     dot: PhantomData<D>,
 }
 
-/// One token, whose sums of lanes need no arranged weights.
-impl<D, H, Q, const BYTES: usize, const GROUPS: usize> SuperBlocks<D, H, Q, BYTES, GROUPS>
+/// Few tokens, whose sums of lanes need no arranged weights.
+impl<D, H, Q, const BYTES: usize, const GROUPS: usize> Tile for SuperBlocks<D, H, Q, BYTES, GROUPS>
 where
     D: Dot,
     H: Fn([&[u8; BYTES]; 4]) -> Header<GROUPS>,
     Q: Fn([&[u8; BYTES]; 4], usize, usize) -> [[int8x16_t; 2]; 4],
 {
-    /// The dot products of rows `row..row + 4`.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn multiply_single(&self, args: &MatmulArgs<'_>, row: usize) -> float32x4_t {
+    unsafe fn multiply<const T: usize>(&self, args: &MatmulArgs<'_>, row: usize, token: usize) -> [float32x4_t; T] {
         let rows = four_rows::<BYTES>(args, row);
-        let token = Q8KRow::new(activation_row(args, 0), args.cols);
-        let mut sum = vdupq_n_f32(0.0);
+        let tokens: [_; T] = std::array::from_fn(|t| Q8KRow::new(activation_row(args, token + t), args.cols));
+        let mut sums = [vdupq_n_f32(0.0); T];
         for b in 0..args.cols / 256 {
             let block = each(rows, |row| &row[b]);
             let header = (self.header)(block);
-            let dots = vcvtq_f32_s32(self.dot_block(block, &header.scales, token.quants(b)));
-            let value = if GROUPS == 8 {
-                let mins = vcvtq_f32_s32(dot_minima(header.mins, token.sum_bytes(b)));
-                vfmaq_f32(vmulq_f32(header.minus_dmin, mins), header.d, dots)
-            } else {
-                vmulq_f32(header.d, dots)
-            };
-            sum = vfmaq_n_f32(sum, value, token.scale(b));
+            let dots = self.dot_block(block, &header.scales, tokens.each_ref().map(|token| token.quants(b)));
+            let mins = minima_of_rows(header.mins);
+            for t in 0..T {
+                let dots = vcvtq_f32_s32(dots[t]);
+                let value = if GROUPS == 8 {
+                    let mins = vcvtq_f32_s32(dot_minima(&mins, tokens[t].sum_bytes(b)));
+                    vfmaq_f32(vmulq_f32(header.minus_dmin, mins), header.d, dots)
+                } else {
+                    vmulq_f32(header.d, dots)
+                };
+                sums[t] = vfmaq_n_f32(sums[t], value, tokens[t].scale(b));
+            }
         }
-        sum
+        sums
     }
+}
 
-    /// The scaled dot products of one super-block of four rows.
+impl<D, H, Q, const BYTES: usize, const GROUPS: usize> SuperBlocks<D, H, Q, BYTES, GROUPS>
+where
+    D: Dot,
+    Q: Fn([&[u8; BYTES]; 4], usize, usize) -> [[int8x16_t; 2]; 4],
+{
+    /// The scaled dot products of one super-block of four rows and of `T` tokens.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn dot_block(&self, block: [&[u8; BYTES]; 4], scales: &[int32x4_t; GROUPS], token: &[u8; 256]) -> int32x4_t {
-        let mut dots = vdupq_n_s32(0);
+    fn dot_block<const T: usize>(
+        &self,
+        block: [&[u8; BYTES]; 4],
+        scales: &[int32x4_t; GROUPS],
+        tokens: [&[u8; 256]; T],
+    ) -> [int32x4_t; T] {
+        let mut dots = [vdupq_n_s32(0); T];
         for half in 0..2 {
             self.visit_half(block, half, |run, quants| {
-                dots = add_scaled::<D, GROUPS>(dots, &quants, load_signed_32(part(token, 32 * run)), scales, run);
+                for t in 0..T {
+                    let token = load_signed_32(part(tokens[t], 32 * run));
+                    dots[t] = add_scaled::<D, GROUPS>(dots[t], &quants, token, scales, run);
+                }
             });
         }
         dots
@@ -124,17 +141,23 @@ fn add_scaled<D: Dot, const GROUPS: usize>(
     vmlaq_s32(sum, dots(1, high), scales[2 * run + 1])
 }
 
-/// The exact sums of the minima times the activation sums of their runs.
+/// The eight minima of each row, as 16-bit numbers.
 #[inline]
 #[target_feature(enable = "neon")]
-fn dot_minima(mins: [uint8x16_t; 2], sums: &[u8; 32]) -> int32x4_t {
-    let runs = sums_of_runs(sums);
+fn minima_of_rows(mins: [uint8x16_t; 2]) -> [int16x8_t; 4] {
     let (first, last) = (vreinterpretq_u32_u8(mins[0]), vreinterpretq_u32_u8(mins[1]));
     let rows_01 = vreinterpretq_u8_u32(vzip1q_u32(first, last));
     let rows_23 = vreinterpretq_u8_u32(vzip2q_u32(first, last));
     let rows = [vget_low_u8(rows_01), vget_high_u8(rows_01), vget_low_u8(rows_23), vget_high_u8(rows_23)];
-    sum_lanes(each(rows, |mins| {
-        let mins = vreinterpretq_s16_u16(vmovl_u8(mins));
+    each(rows, |row| vreinterpretq_s16_u16(vmovl_u8(row)))
+}
+
+/// The exact sums of the minima times the activation sums of their runs.
+#[inline]
+#[target_feature(enable = "neon")]
+fn dot_minima(mins: &[int16x8_t; 4], sums: &[u8; 32]) -> int32x4_t {
+    let runs = sums_of_runs(sums);
+    sum_lanes(each(*mins, |mins| {
         let products = vmull_s16(vget_low_s16(mins), vget_low_s16(runs));
         vmlal_high_s16(products, mins, runs)
     }))
@@ -174,6 +197,7 @@ where
     H: Fn([&[u8; BYTES]; 4]) -> Header<GROUPS>,
     Q: Fn([&[u8; BYTES]; 4], usize, usize) -> [[int8x16_t; 2]; 4],
 {
+    const WIDE: bool = D::WIDE;
     type Layout = D::Layout;
     type Rows = Rows<GROUPS>;
     type Tokens = Tokens;
@@ -198,11 +222,13 @@ where
         }
         if GROUPS == 8 {
             out.minus_dmin = floats_per_row::<D::Layout>(header.minus_dmin);
-            out.mins = D::Layout::arrange_8(header.mins.map(|mins| vreinterpretq_s8_u8(mins)));
+            let [first, last] = header.mins;
+            out.mins = D::Layout::arrange_8([vreinterpretq_s8_u8(first), vreinterpretq_s8_u8(last)]);
         }
         for half in 0..2 {
             self.visit_half(block, half, |run, quants| {
-                out.quants[run] = [0, 1].map(|half| D::Layout::arrange_16(each(quants, |row| row[half])));
+                let [first, last] = [each(quants, |row| row[0]), each(quants, |row| row[1])];
+                out.quants[run] = [D::Layout::arrange_16(first), D::Layout::arrange_16(last)];
             });
         }
     }
@@ -234,13 +260,13 @@ where
     ) {
         let mut dots = [[[vdupq_n_s32(0); 2]; P]; R];
         for run in 0..8 {
-            for (rows, dots) in rows.iter().zip(&mut dots) {
-                add_run::<D, P, GROUPS>(rows, tokens, run, dots);
+            for r in 0..R {
+                add_run::<D, P, GROUPS>(&rows[r], tokens, run, &mut dots[r]);
             }
         }
-        for ((rows, dots), sums) in rows.iter().zip(dots).zip(sums) {
-            for ((tokens, dots), sums) in tokens.iter().zip(dots).zip(sums) {
-                add_products::<D, GROUPS>(rows, tokens, dots, sums);
+        for r in 0..R {
+            for p in 0..P {
+                add_products::<D, GROUPS>(&rows[r], &tokens[p], dots[r][p], &mut sums[r][p]);
             }
         }
     }
@@ -257,8 +283,8 @@ fn add_run<D: Dot, const P: usize, const GROUPS: usize>(
 ) {
     let mut sums = [D::zero(); P];
     for half in 0..2 {
-        for (sums, tokens) in sums.iter_mut().zip(tokens) {
-            *sums = D::add_16(*sums, rows.quants[run][half], tokens.quants[run][half]);
+        for p in 0..P {
+            sums[p] = D::add_16(sums[p], rows.quants[run][half], tokens[p].quants[run][half]);
         }
         if GROUPS == 16 {
             scale::<D, P>(&mut sums, rows.scales[2 * run + half], dots);
@@ -273,10 +299,10 @@ fn add_run<D: Dot, const P: usize, const GROUPS: usize>(
 #[inline]
 #[target_feature(enable = "neon")]
 fn scale<D: Dot, const P: usize>(sums: &mut [D::Sums; P], scales: [int32x4_t; 2], dots: &mut [[int32x4_t; 2]; P]) {
-    for (sums, dots) in sums.iter_mut().zip(dots) {
-        let total = D::total(*sums);
-        *dots = [vmlaq_s32(dots[0], total[0], scales[0]), vmlaq_s32(dots[1], total[1], scales[1])];
-        *sums = D::zero();
+    for p in 0..P {
+        let total = D::total(sums[p]);
+        dots[p] = [vmlaq_s32(dots[p][0], total[0], scales[0]), vmlaq_s32(dots[p][1], total[1], scales[1])];
+        sums[p] = D::zero();
     }
 }
 
@@ -292,13 +318,16 @@ fn add_products<D: Dot, const GROUPS: usize>(
     let scales = floats_per_token::<D::Layout>(tokens.scales);
     let mut values = [vdupq_n_f32(0.0); 2];
     if GROUPS == 8 {
-        let [upper, lower] = tokens.sums.map(|sums| D::total(D::add_8(D::zero(), rows.mins, sums)));
+        let upper = D::total(D::add_8(D::zero(), rows.mins, tokens.sums[0]));
+        let lower = D::total(D::add_8(D::zero(), rows.mins, tokens.sums[1]));
         for i in 0..2 {
             let mins = vcvtq_f32_s32(vaddq_s32(vshlq_n_s32::<7>(upper[i]), lower[i]));
             values[i] = vfmaq_f32(vmulq_f32(rows.minus_dmin[i], mins), rows.d[i], vcvtq_f32_s32(dots[i]));
         }
     } else {
-        values = [0, 1].map(|i: usize| vmulq_f32(rows.d[i], vcvtq_f32_s32(dots[i])));
+        for i in 0..2 {
+            values[i] = vmulq_f32(rows.d[i], vcvtq_f32_s32(dots[i]));
+        }
     }
     *sums = [vfmaq_f32(sums[0], values[0], scales[0]), vfmaq_f32(sums[1], values[1], scales[1])];
 }

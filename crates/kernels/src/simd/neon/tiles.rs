@@ -1,9 +1,9 @@
-//! The loops of unquantised products, four weight rows by up to four tokens at a time, and of quantised ones with a single
-//! token ([`super::panels`] has the others).
+//! The loops of unquantised products, and of quantised ones with few tokens ([`super::panels`] has those with many): four
+//! weight rows by up to four tokens at a time.
 //!
 //! A format is a [`Tile`]: it multiplies four rows with a few tokens and gives one vector per token, one row per lane.
 //! Its float operations for one row and one token are the same in a tile of any width, so a value does not depend on
-//! the company it is computed in.
+//! the company it is computed in. Weights are unpacked once per tile.
 
 use std::arch::aarch64::*;
 
@@ -43,30 +43,12 @@ pub(super) fn matmul<F: Tile>(args: &mut MatmulArgs<'_>, format: &F) {
     }
 }
 
-/// Multiplies all rows with the only token, given the dot products of rows `row..row + 4`, one row per lane.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(super) fn matmul_single(args: &mut MatmulArgs<'_>, multiply: impl Fn(&MatmulArgs<'_>, usize) -> float32x4_t) {
-    for row in (0..args.n_rows).step_by(4) {
-        let sums = multiply(args, row);
-        write(args, row, 0, [sums]);
-    }
-}
-
-/// Computes and writes one tile of `T` tokens and returns `T`.
+/// Writes one tile of `T` tokens, as far as the rows reach, and returns `T`.
 #[inline]
 #[target_feature(enable = "neon")]
 fn store<const T: usize, F: Tile>(args: &mut MatmulArgs<'_>, format: &F, row: usize, token: usize) -> usize {
     // SAFETY: this function itself may only be called where NEON is there.
     let sums: [float32x4_t; T] = unsafe { format.multiply(args, row, token) };
-    write(args, row, token, sums);
-    T
-}
-
-/// Writes the results of rows `row..row + 4`, as far as the rows reach, and of tokens `token..token + T`.
-#[inline]
-#[target_feature(enable = "neon")]
-fn write<const T: usize>(args: &mut MatmulArgs<'_>, row: usize, token: usize, sums: [float32x4_t; T]) {
     let mut lanes = [[0.0; 4]; T];
     for (sum, lanes) in sums.into_iter().zip(&mut lanes) {
         store_f32(sum, lanes);
@@ -77,6 +59,7 @@ fn write<const T: usize>(args: &mut MatmulArgs<'_>, row: usize, token: usize, su
             *out = lanes[r];
         }
     }
+    T
 }
 
 /// The blocks of rows `row..row + 4`; rows past the end repeat the last one.
