@@ -33,6 +33,10 @@ bench *ARGUMENTS:
 aarch64 *ARGUMENTS:
     scripts/aarch64.sh "$@"
 
+# Instructions of the ARM kernels per weight block and token, counted by an emulator.
+count-instructions *ARGUMENTS:
+    scripts/count-instructions.sh "$@"
+
 # Type-checks the workspace for macOS.
 check-macos *ARGUMENTS:
     scripts/check-macos.sh "$@"

@@ -79,7 +79,7 @@ impl Kernels {
 
     /// The names of all sets of all processors, for help texts.
     pub fn all_names() -> &'static [&'static str] {
-        &["scalar", "avx2", "avx512", "neon"]
+        &["scalar", "avx2", "avxvnni", "avx512", "neon", "neon-i8mm"]
     }
 
     /// The name of this set.

@@ -25,11 +25,17 @@ static TIERS: &[Tier] = &[
     #[cfg(target_arch = "x86_64")]
     Tier { kernels: &avx2::KERNELS, is_supported: avx2::is_supported },
     #[cfg(target_arch = "x86_64")]
+    Tier { kernels: &avx2::KERNELS_VNNI, is_supported: avx2::has_vnni },
+    #[cfg(target_arch = "x86_64")]
+    Tier { kernels: &avx2::KERNELS_VNNI_EVEX, is_supported: avx2::has_vnni_evex_alone },
+    #[cfg(target_arch = "x86_64")]
     Tier { kernels: &avx512::KERNELS, is_supported: avx512::is_supported },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Tier { kernels: &neon::KERNELS_WITHOUT_SDOT, is_supported: neon::lacks_sdot },
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     Tier { kernels: &neon::KERNELS, is_supported: neon::has_sdot },
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Tier { kernels: &neon::KERNELS_I8MM, is_supported: neon::has_smmla },
 ];
 
 /// The tables that this processor can run.

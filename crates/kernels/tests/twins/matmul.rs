@@ -153,6 +153,23 @@ fn a_value_has_the_same_bits_in_every_company() {
     }
 }
 
+/// Tiers that differ only in the instructions for exact integer products.
+#[test]
+fn tiers_with_the_same_float_operations_give_the_same_bits() {
+    for (name, other) in [("avx2", "avxvnni"), ("neon", "neon-i8mm")] {
+        let (Some(kernels), Some(other)) = (Kernels::by_name(name), Kernels::by_name(other)) else { continue };
+        for format in 0..11 {
+            for n_tokens in [1, 2, 5, 16, 35] {
+                let case = Case { format, n_rows: 21, n_tokens, n_blocks: 9, extreme: false, magnitude: 1.0, seed: 5 };
+                let operands = case.operands();
+                let (one, two) = (operands.multiply(kernels), operands.multiply(other));
+                let same = one.iter().zip(&two).all(|(one, two)| one.to_bits() == two.to_bits());
+                assert!(same, "{kernels:?} {other:?} {} tokens {n_tokens}", operands.format.name);
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(config(200))]
 

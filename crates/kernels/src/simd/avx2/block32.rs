@@ -8,6 +8,7 @@
 
 use std::arch::x86_64::*;
 
+use super::dot::{Dot, SIGNED_8};
 use super::lanes::{EIGHT, broadcast_4, each, load_16, prefetch, store_f32};
 use crate::activation::{Q8_1Chunk, Q8_1Row};
 use crate::ops::MatmulArgs;
@@ -27,28 +28,19 @@ pub(super) struct Block {
     pub(super) min: __m256,
 }
 
-/// How the quants of a format may be summed.
-///
-/// `maddubs` multiplies unsigned weights with signed activations and adds pairs to 16 bits; `UNSIGNED_4` may add eight
-/// such results (8 * 2 * 15 * 127 < 2^15), `UNSIGNED_5` four. `SIGNED_8` adds none, moves the sign of the weight to the
-/// activation first and has no minimum.
-pub(super) const UNSIGNED_4: usize = 8;
-pub(super) const UNSIGNED_5: usize = 4;
-pub(super) const SIGNED_8: usize = 1;
-
-/// Multiplies blocks of `BYTES` bytes, which `unpack` makes of eight rows.
+/// Multiplies blocks of `BYTES` bytes, which `unpack` makes of eight rows, on a processor with the instructions of `D`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
+pub(super) fn matmul<D: Dot, const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
 ) {
     match args.n_tokens {
-        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack),
-        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack),
-        3 => multiply_few::<BYTES, CHAIN, 3>(args, unpack),
-        4 => multiply_few::<BYTES, CHAIN, 4>(args, unpack),
-        _ => multiply_many::<BYTES, CHAIN>(args, unpack),
+        1 => multiply_few::<D, BYTES, CHAIN, 1>(args, unpack),
+        2 => multiply_few::<D, BYTES, CHAIN, 2>(args, unpack),
+        3 => multiply_few::<D, BYTES, CHAIN, 3>(args, unpack),
+        4 => multiply_few::<D, BYTES, CHAIN, 4>(args, unpack),
+        _ => multiply_many::<D, BYTES, CHAIN>(args, unpack),
     }
 }
 
@@ -67,7 +59,7 @@ pub(super) fn eight_rows<'a, const BYTES: usize>(
 /// Multiplies all rows with `T` tokens; the unpacked quants stay in registers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
+fn multiply_few<D: Dot, const BYTES: usize, const CHAIN: usize, const T: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
 ) {
@@ -82,12 +74,12 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
             each(part, |part| prefetch(part.as_flattened(), 8 * row_blocks * BYTES));
             let activations = Activations::<T, DEPTH>::new(&tokens, c * DEPTH);
             for b in 0..DEPTH {
-                activations.add_product::<CHAIN>(&unpack(each(part, |row| &row[b])), b, &mut sums);
+                activations.add_product::<D, CHAIN>(&unpack(each(part, |row| &row[b])), b, &mut sums);
             }
         }
         for b in whole * DEPTH..row_blocks {
             let activations = Activations::<T, 1>::new(&tokens, b);
-            activations.add_product::<CHAIN>(&unpack(each(rows, |row| &row[b])), 0, &mut sums);
+            activations.add_product::<D, CHAIN>(&unpack(each(rows, |row| &row[b])), 0, &mut sums);
         }
         store_sums(args, first_row, 0, &sums);
     }
@@ -96,7 +88,7 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
 /// Multiplies all rows with all tokens by way of panels.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_many<const BYTES: usize, const CHAIN: usize>(
+fn multiply_many<D: Dot, const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn([&[u8; BYTES]; 8]) -> Block,
 ) {
@@ -115,10 +107,10 @@ fn multiply_many<const BYTES: usize, const CHAIN: usize>(
                 for (b, block) in panel.iter_mut().enumerate() {
                     *block = unpack(each(part, |row| &row[b]));
                 }
-                multiply_panel::<CHAIN, DEPTH>(cols, &panel, c * DEPTH, activations, sums);
+                multiply_panel::<D, CHAIN, DEPTH>(cols, &panel, c * DEPTH, activations, sums);
             }
             for b in whole * DEPTH..row_blocks {
-                multiply_panel::<CHAIN, 1>(cols, &[unpack(each(rows, |row| &row[b]))], b, activations, sums);
+                multiply_panel::<D, CHAIN, 1>(cols, &[unpack(each(rows, |row| &row[b]))], b, activations, sums);
             }
             store_sums(args, first_row, i * TOKENS, sums);
         }
@@ -135,7 +127,7 @@ fn tokens<const T: usize>(activations: &[u8], cols: usize) -> [Q8_1Row<'_>; T] {
 /// Adds the products of a panel, whose first block is block `first` of its row, and all tokens of `activations`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_panel<const CHAIN: usize, const D: usize>(
+fn multiply_panel<P: Dot, const CHAIN: usize, const D: usize>(
     cols: usize,
     panel: &[Block; D],
     first: usize,
@@ -146,21 +138,21 @@ fn multiply_panel<const CHAIN: usize, const D: usize>(
     let (tiles, rest) = sums.as_chunks_mut::<4>();
     let (tile_bytes, rest_bytes) = activations.split_at(tiles.len() * 4 * row_bytes);
     for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
-        multiply_tile::<4, CHAIN, D>(&tokens(rows, cols), panel, first, sums);
+        multiply_tile::<P, 4, CHAIN, D>(&tokens(rows, cols), panel, first, sums);
     }
     if let Some(sums) = rest.as_mut_array::<3>() {
-        multiply_tile::<3, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
+        multiply_tile::<P, 3, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
     } else if let Some(sums) = rest.as_mut_array::<2>() {
-        multiply_tile::<2, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
+        multiply_tile::<P, 2, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
     } else if let Some(sums) = rest.as_mut_array::<1>() {
-        multiply_tile::<1, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
+        multiply_tile::<P, 1, CHAIN, D>(&tokens(rest_bytes, cols), panel, first, sums);
     }
 }
 
 /// Adds the products of a panel and `T` tokens.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_tile<const T: usize, const CHAIN: usize, const D: usize>(
+fn multiply_tile<P: Dot, const T: usize, const CHAIN: usize, const D: usize>(
     tokens: &[Q8_1Row<'_>; T],
     panel: &[Block; D],
     first: usize,
@@ -169,7 +161,7 @@ fn multiply_tile<const T: usize, const CHAIN: usize, const D: usize>(
     let activations = Activations::<T, D>::new(tokens, first);
     let mut totals = *sums;
     for (b, block) in panel.iter().enumerate() {
-        activations.add_product::<CHAIN>(block, b, &mut totals);
+        activations.add_product::<P, CHAIN>(block, b, &mut totals);
     }
     *sums = totals;
 }
@@ -196,8 +188,8 @@ impl<'a, const T: usize, const D: usize> Activations<'a, T, D> {
     /// Adds the products of a block of weights and block `b` of every token to `sums`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn add_product<const CHAIN: usize>(&self, block: &Block, b: usize, sums: &mut [__m256; T]) {
-        let dots = self.multiply_quants::<CHAIN>(&block.quants, b);
+    fn add_product<P: Dot, const CHAIN: usize>(&self, block: &Block, b: usize, sums: &mut [__m256; T]) {
+        let dots = self.multiply_quants::<P, CHAIN>(&block.quants, b);
         for t in 0..T {
             let mut value = _mm256_mul_ps(block.scale, _mm256_cvtepi32_ps(dots[t]));
             if CHAIN != SIGNED_8 {
@@ -211,23 +203,32 @@ impl<'a, const T: usize, const D: usize> Activations<'a, T, D> {
     /// The integer dot products of one block of eight rows and block `b` of every token.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    fn multiply_quants<const CHAIN: usize>(&self, weights: &[__m256i; 8], b: usize) -> [__m256i; T] {
+    fn multiply_quants<P: Dot, const CHAIN: usize>(&self, weights: &[__m256i; 8], b: usize) -> [__m256i; T] {
         let mut dots = [_mm256_setzero_si256(); T];
-        for (run, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
-            let mut pairs = [_mm256_setzero_si256(); T];
+        for (run, weights) in weights.chunks_exact(P::chain_len(CHAIN)).enumerate() {
+            let mut partial = [_mm256_setzero_si256(); T];
+            if CHAIN == SIGNED_8 {
+                for (partial, chunk) in partial.iter_mut().zip(&self.chunks) {
+                    // SAFETY: `matmul` is for processors with the instructions of `P`.
+                    *partial = unsafe { P::start_signed(i16::from_le_bytes(chunk.sums[b])) };
+                }
+            }
             for (c, &weight) in weights.iter().enumerate() {
-                for (pairs, chunk) in pairs.iter_mut().zip(&self.chunks) {
-                    let activation = broadcast_4(&chunk.quants[b], 4 * (run * CHAIN + c));
-                    let product = if CHAIN == SIGNED_8 {
-                        _mm256_maddubs_epi16(_mm256_abs_epi8(weight), _mm256_sign_epi8(activation, weight))
-                    } else {
-                        _mm256_maddubs_epi16(weight, activation)
+                for (partial, chunk) in partial.iter_mut().zip(&self.chunks) {
+                    let activation = broadcast_4(&chunk.quants[b], 4 * (run * P::chain_len(CHAIN) + c));
+                    // SAFETY: as above.
+                    *partial = unsafe {
+                        if CHAIN == SIGNED_8 {
+                            P::add_signed(*partial, weight, activation)
+                        } else {
+                            P::add(*partial, weight, activation)
+                        }
                     };
-                    *pairs = if c == 0 { product } else { _mm256_add_epi16(*pairs, product) };
                 }
             }
             for t in 0..T {
-                let quads = _mm256_madd_epi16(pairs[t], _mm256_set1_epi16(1));
+                // SAFETY: as above.
+                let quads = unsafe { P::lanes(partial[t]) };
                 dots[t] = if run == 0 { quads } else { _mm256_add_epi32(dots[t], quads) };
             }
         }

@@ -1,13 +1,17 @@
-//! x86-64 with AVX2, FMA and F16C: every mainstream x86 processor since 2013.
+//! x86-64 with AVX2, FMA and F16C: every mainstream x86 processor since 2013; and those that have AVX-VNNI as well.
 //!
 //! All quantised products work on eight weight rows at once, one row per 32-bit lane ([`lanes`]), so that no block needs
 //! a horizontal sum: [`block32`] and [`super_block`] hold the loops, `q*.rs` the unpacking. [`float`] multiplies the
 //! unquantised formats; the other files are the operations between the products.
 //!
+//! The integer products are made by AVX2's multiplications or by the dot-product instructions on the same registers
+//! ([`dot`]): the tables of two tiers, with the same bits in all results.
+//!
 //! Functions here carry `#[target_feature]`, so only the doors below need `unsafe` to call them.
 
 mod attend;
 mod block32;
+mod dot;
 mod elementwise;
 mod exp;
 mod float;
@@ -23,54 +27,79 @@ mod rms_norm;
 mod softmax;
 mod super_block;
 
-use crate::format::QuantType;
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
 use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 use crate::ops::{KvType, MatmulArgs};
+use dot::{Dot, Evex, Pairs, Vex};
 
-/// The tier's table.
-pub(super) static KERNELS: Kernels = Kernels {
-    name: "avx2",
-    matmul: matmul_table(),
-    quantise_q8_1,
-    quantise_q8_k,
-    rms_norm,
-    softmax,
-    swiglu,
-    add,
-    store_kv,
-    attend: |args| tiles::attend(args, &ATTEND),
-    ..SCALAR
-};
+/// The table of processors with AVX2 alone.
+pub(super) static KERNELS: Kernels = table::<Pairs>("avx2");
+
+/// The table of processors with dot-product instructions in AVX2's encoding: Intel's since Alder Lake, AMD's since Zen 5.
+pub(super) static KERNELS_VNNI: Kernels = table::<Vex>("avxvnni");
+
+/// The same for processors that have these instructions only in AVX-512's encoding.
+pub(super) static KERNELS_VNNI_EVEX: Kernels = table::<Evex>("avxvnni");
 
 const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 
-/// Whether this processor has the tier's instructions.
+/// Whether this processor can run [`KERNELS`].
 pub(super) fn is_supported() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
-const fn matmul_table() -> [MatmulFn; 11] {
-    let mut table = SCALAR.matmul;
-    table[QuantType::F32 as usize] = matmul_f32;
-    table[QuantType::F16 as usize] = matmul_f16;
-    table[QuantType::BF16 as usize] = matmul_bf16;
-    table[QuantType::Q4_0 as usize] = matmul_q4_0;
-    table[QuantType::Q4_1 as usize] = matmul_q4_1;
-    table[QuantType::Q5_0 as usize] = matmul_q5_0;
-    table[QuantType::Q5_1 as usize] = matmul_q5_1;
-    table[QuantType::Q8_0 as usize] = matmul_q8_0;
-    table[QuantType::Q4_K as usize] = matmul_q4_k;
-    table[QuantType::Q5_K as usize] = matmul_q5_k;
-    table[QuantType::Q6_K as usize] = matmul_q6_k;
-    table
+/// Whether this processor can run [`KERNELS_VNNI`].
+pub(super) fn has_vnni() -> bool {
+    is_supported() && is_x86_feature_detected!("avxvnni")
+}
+
+/// Whether [`KERNELS_VNNI_EVEX`] is the table of this processor.
+pub(super) fn has_vnni_evex_alone() -> bool {
+    is_supported()
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512vnni")
+        && !is_x86_feature_detected!("avxvnni")
+}
+
+const fn table<D: Dot>(name: &'static str) -> Kernels {
+    Kernels {
+        name,
+        matmul: matmul_table::<D>(),
+        quantise_q8_1,
+        quantise_q8_k,
+        rms_norm,
+        softmax,
+        swiglu,
+        add,
+        store_kv,
+        attend: |args| tiles::attend(args, &ATTEND),
+        ..SCALAR
+    }
+}
+
+/// By format, in the order of [`QuantType`](crate::format::QuantType).
+const fn matmul_table<D: Dot>() -> [MatmulFn; 11] {
+    [
+        matmul_f32,
+        matmul_f16,
+        matmul_bf16,
+        matmul_q4_0::<D>,
+        matmul_q4_1::<D>,
+        matmul_q5_0::<D>,
+        matmul_q5_1::<D>,
+        matmul_q8_0::<D>,
+        matmul_q4_k::<D>,
+        matmul_q5_k::<D>,
+        matmul_q6_k::<D>,
+    ]
 }
 
 /// Makes table entries of functions that need the tier's instructions.
 macro_rules! doors {
-    ($($door:ident = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
-        $(fn $door($($arg: $type),*) $(-> $result)? {
-            // SAFETY: `super::supported` hands the table out only if `is_supported` found the instructions.
+    ($($door:ident $(<$dot:ident>)? = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+        $(fn $door $(<$dot: Dot>)? ($($arg: $type),*) $(-> $result)? {
+            // SAFETY: `super::supported` hands a table out only if `is_supported`, `has_vnni` or `has_vnni_evex_alone` found
+            // its instructions.
             unsafe { $inner($($arg),*) }
         })*
     };
@@ -80,14 +109,14 @@ doors! {
     matmul_f32 = float::matmul_f32, (args: &mut MatmulArgs<'_>);
     matmul_f16 = float::matmul_f16, (args: &mut MatmulArgs<'_>);
     matmul_bf16 = float::matmul_bf16, (args: &mut MatmulArgs<'_>);
-    matmul_q4_0 = q4::matmul_q4_0, (args: &mut MatmulArgs<'_>);
-    matmul_q4_1 = q4::matmul_q4_1, (args: &mut MatmulArgs<'_>);
-    matmul_q5_0 = q5::matmul_q5_0, (args: &mut MatmulArgs<'_>);
-    matmul_q5_1 = q5::matmul_q5_1, (args: &mut MatmulArgs<'_>);
-    matmul_q8_0 = q8_0::matmul, (args: &mut MatmulArgs<'_>);
-    matmul_q4_k = q4_k::matmul, (args: &mut MatmulArgs<'_>);
-    matmul_q5_k = q5_k::matmul, (args: &mut MatmulArgs<'_>);
-    matmul_q6_k = q6_k::matmul, (args: &mut MatmulArgs<'_>);
+    matmul_q4_0<D> = q4::matmul_q4_0::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q4_1<D> = q4::matmul_q4_1::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q5_0<D> = q5::matmul_q5_0::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q5_1<D> = q5::matmul_q5_1::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q8_0<D> = q8_0::matmul::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q4_k<D> = q4_k::matmul::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q5_k<D> = q5_k::matmul::<D>, (args: &mut MatmulArgs<'_>);
+    matmul_q6_k<D> = q6_k::matmul::<D>, (args: &mut MatmulArgs<'_>);
     quantise_q8_1 = quantise::quantise_q8_1, (x: &[f32], out: &mut [u8]);
     quantise_q8_k = quantise::quantise_q8_k, (x: &[f32], out: &mut [u8]);
     rms_norm = rms_norm::rms_norm, (x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);

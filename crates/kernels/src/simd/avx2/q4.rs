@@ -2,13 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::{self, Block, UNSIGNED_4};
+use super::block32::{self, Block};
+use super::dot::{Dot, UNSIGNED_4};
 use super::lanes::{each, gather_half, gather_two_halves, part, transpose_16};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<18, UNSIGNED_4>(args, |rows| {
+pub(super) fn matmul_q4_0<D: Dot>(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<D, 18, UNSIGNED_4>(args, |rows| {
         let scale = gather_half(each(rows, |row| part(row, 0)));
         // Quants stay 0..15; their offset of 8 becomes a minimum.
         let min = _mm256_mul_ps(scale, _mm256_set1_ps(-8.0));
@@ -17,8 +18,8 @@ pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<20, UNSIGNED_4>(args, |rows| {
+pub(super) fn matmul_q4_1<D: Dot>(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<D, 20, UNSIGNED_4>(args, |rows| {
         let [scale, min] = gather_two_halves(each(rows, |row| part(row, 0)));
         Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 4)))), scale, min }
     });

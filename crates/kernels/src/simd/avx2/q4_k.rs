@@ -2,20 +2,21 @@
 
 use std::arch::x86_64::*;
 
+use super::dot::{Dot, UNSIGNED_4};
 use super::lanes::{EIGHT, each, gather_4, gather_two_halves, part};
 use super::q4::{high, low};
-use super::super_block::{self, Run, Scales, UNSIGNED_4, Unpack};
+use super::super_block::{self, Run, Scales, Unpack};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
+pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {
     let unpack = Unpack {
         nibbles: 16,
         scales: |rows: [&[u8; 144]; 8]| unpack_scales(each(rows, |row| part(row, 0))),
         upper: |_: [&[u8; 144]; 8], _| [_mm256_setzero_si256(); 8],
         merge: |nibbles: &Run, _: &Run, _| *nibbles,
     };
-    super_block::matmul::<144, UNSIGNED_4>(args, &unpack);
+    super_block::matmul::<D, 144, UNSIGNED_4>(args, &unpack);
 }
 
 /// Unpacks the 16 bytes that open a Q4_K or Q5_K block: `f16 d, f16 dmin` and twelve bytes of scales and minima.

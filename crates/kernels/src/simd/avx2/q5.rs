@@ -2,14 +2,15 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::{self, Block, UNSIGNED_5};
+use super::block32::{self, Block};
+use super::dot::{Dot, UNSIGNED_5};
 use super::lanes::{each, gather_4, gather_half, gather_two_halves, part, transpose_16};
 use super::q4::nibbles;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<22, UNSIGNED_5>(args, |rows| {
+pub(super) fn matmul_q5_0<D: Dot>(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<D, 22, UNSIGNED_5>(args, |rows| {
         let scale = gather_half(each(rows, |row| part(row, 0)));
         // Quants stay 0..31; their offset of 16 becomes a minimum.
         let min = _mm256_mul_ps(scale, _mm256_set1_ps(-16.0));
@@ -19,8 +20,8 @@ pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul_q5_1(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<24, UNSIGNED_5>(args, |rows| {
+pub(super) fn matmul_q5_1<D: Dot>(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<D, 24, UNSIGNED_5>(args, |rows| {
         let [scale, min] = gather_two_halves(each(rows, |row| part(row, 0)));
         let low = nibbles(transpose_16(each(rows, |row| part(row, 8))));
         Block { quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 4))), low), scale, min }

@@ -2,13 +2,14 @@
 
 use std::arch::x86_64::*;
 
+use super::dot::{Dot, UNSIGNED_5};
 use super::lanes::{EIGHT, each, part, transpose_32};
 use super::q4_k::unpack_scales;
-use super::super_block::{self, Run, UNSIGNED_5, Unpack};
+use super::super_block::{self, Run, Unpack};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
+pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {
     let unpack = Unpack {
         nibbles: 48,
         scales: |rows: [&[u8; 176]; 8]| unpack_scales(each(rows, |row| part(row, 0))),
@@ -23,5 +24,5 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
             each(EIGHT, |c| _mm256_or_si256(nibbles[c], fifth[c]))
         },
     };
-    super_block::matmul::<176, UNSIGNED_5>(args, &unpack);
+    super_block::matmul::<D, 176, UNSIGNED_5>(args, &unpack);
 }

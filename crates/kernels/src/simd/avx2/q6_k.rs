@@ -2,12 +2,13 @@
 
 use std::arch::x86_64::*;
 
+use super::dot::{Dot, UNSIGNED_6};
 use super::lanes::{EIGHT, each, gather_half, part, transpose_16, transpose_32};
-use super::super_block::{self, Run, Scales, UNSIGNED_6, Unpack};
+use super::super_block::{self, Run, Scales, Unpack};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
+pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {
     let unpack = Unpack {
         nibbles: 0,
         scales: |rows: [&[u8; 210]; 8]| {
@@ -25,7 +26,7 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
             each(EIGHT, |c| _mm256_or_si256(nibbles[c], _mm256_and_si256(pairs[c], _mm256_set1_epi8(0x30))))
         },
     };
-    super_block::matmul::<210, UNSIGNED_6>(args, &unpack);
+    super_block::matmul::<D, 210, UNSIGNED_6>(args, &unpack);
 }
 
 /// Widens the sixteen signed scales to pairs of equal numbers, and to the pairs of neighbours that meet the sums.

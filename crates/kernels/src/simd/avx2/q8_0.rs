@@ -2,13 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::{self, Block, SIGNED_8};
+use super::block32::{self, Block};
+use super::dot::{Dot, SIGNED_8};
 use super::lanes::{each, gather_half, part, transpose_32};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<34, SIGNED_8>(args, |rows| Block {
+pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {
+    block32::matmul::<D, 34, SIGNED_8>(args, |rows| Block {
         quants: transpose_32(each(rows, |row| part(row, 2))),
         scale: gather_half(each(rows, |row| part(row, 0))),
         min: _mm256_setzero_ps(),

@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::block32::{eight_rows, store_sums};
+use super::dot::{Dot, UNSIGNED_6};
 use super::lanes::{broadcast_4, each, part, prefetch, transpose_32};
 use super::q4::{high, low};
 use crate::activation::Q8KRow;
@@ -28,12 +29,6 @@ pub(super) struct Scales {
 
 /// 32 weights of eight rows: vector `c` has weights `4c..4c+4` of row `r` in lane `r`.
 pub(super) type Run = [__m256i; 8];
-
-/// How many results of `maddubs` fit in 16 bits: 8 * 2 * 15 * 127, 4 * 2 * 31 * 127 and 2 * 2 * 63 * 127 are below 2^15.
-pub(super) const UNSIGNED_4: usize = 8;
-pub(super) const UNSIGNED_5: usize = 4;
-/// This one also means that scales belong to 16 weights.
-pub(super) const UNSIGNED_6: usize = 2;
 
 /// How a format is unpacked from eight blocks at a time.
 pub(super) struct Unpack<S, U, M> {
@@ -87,10 +82,10 @@ impl<S, U, M: Fn(&Run, &Run, usize) -> Run> Unpack<S, U, M> {
     }
 }
 
-/// Multiplies super-blocks of `BYTES` bytes.
+/// Multiplies super-blocks of `BYTES` bytes on a processor with the instructions of `D`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
+pub(super) fn matmul<D: Dot, const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: &Unpack<
         impl Fn([&[u8; BYTES]; 8]) -> Scales,
@@ -99,16 +94,16 @@ pub(super) fn matmul<const BYTES: usize, const CHAIN: usize>(
     >,
 ) {
     match args.n_tokens {
-        1 => multiply_few::<BYTES, CHAIN, 1>(args, unpack),
-        2 => multiply_few::<BYTES, CHAIN, 2>(args, unpack),
-        _ => multiply_many::<BYTES, CHAIN>(args, unpack),
+        1 => multiply_few::<D, BYTES, CHAIN, 1>(args, unpack),
+        2 => multiply_few::<D, BYTES, CHAIN, 2>(args, unpack),
+        _ => multiply_many::<D, BYTES, CHAIN>(args, unpack),
     }
 }
 
 /// Multiplies all rows with `T` tokens; the unpacked quants stay in registers.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
+fn multiply_few<D: Dot, const BYTES: usize, const CHAIN: usize, const T: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: &Unpack<
         impl Fn([&[u8; BYTES]; 8]) -> Scales,
@@ -129,10 +124,10 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
             let mut dots = [_mm256_setzero_si256(); T];
             for half in 0..2 {
                 unpack.visit_half::<BYTES, CHAIN>(block, half, |run, quants| {
-                    add_dots::<T, CHAIN>(&scales, run, quants, &activations, &mut dots);
+                    add_dots::<D, T, CHAIN>(&scales, run, quants, &activations, &mut dots);
                 });
             }
-            add_products(&scales, &dots, &tokens, b, &mut sums);
+            add_products::<D, T>(&scales, &dots, &tokens, b, &mut sums);
         }
         store_sums(args, first_row, 0, &sums);
     }
@@ -141,7 +136,7 @@ fn multiply_few<const BYTES: usize, const CHAIN: usize, const T: usize>(
 /// Multiplies all rows with all tokens by way of panels.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_many<const BYTES: usize, const CHAIN: usize>(
+fn multiply_many<D: Dot, const BYTES: usize, const CHAIN: usize>(
     args: &mut MatmulArgs<'_>,
     unpack: &Unpack<
         impl Fn([&[u8; BYTES]; 8]) -> Scales,
@@ -162,7 +157,7 @@ fn multiply_many<const BYTES: usize, const CHAIN: usize>(
                 for half in 0..2 {
                     unpack.visit_half::<BYTES, CHAIN>(block, half, |run, quants| panel[run] = *quants);
                 }
-                multiply_panel::<CHAIN>(args.cols, &scales, &panel, b, activations, &mut sums[..n_tokens]);
+                multiply_panel::<D, CHAIN>(args.cols, &scales, &panel, b, activations, &mut sums[..n_tokens]);
             }
             store_sums(args, first_row, i * TOKENS, &sums[..n_tokens]);
         }
@@ -179,7 +174,7 @@ fn tokens<const T: usize>(activations: &[u8], cols: usize) -> [Q8KRow<'_>; T] {
 /// Adds the products of a panel, which is block `b` of its row, and all tokens of `activations`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_panel<const CHAIN: usize>(
+fn multiply_panel<D: Dot, const CHAIN: usize>(
     cols: usize,
     scales: &Scales,
     panel: &[Run; 8],
@@ -191,21 +186,21 @@ fn multiply_panel<const CHAIN: usize>(
     let (tiles, rest) = sums.as_chunks_mut::<4>();
     let (tile_bytes, rest_bytes) = activations.split_at(tiles.len() * 4 * row_bytes);
     for (sums, rows) in tiles.iter_mut().zip(tile_bytes.chunks_exact(4 * row_bytes)) {
-        multiply_tile::<4, CHAIN>(&tokens(rows, cols), scales, panel, b, sums);
+        multiply_tile::<D, 4, CHAIN>(&tokens(rows, cols), scales, panel, b, sums);
     }
     if let Some(sums) = rest.as_mut_array::<3>() {
-        multiply_tile::<3, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
+        multiply_tile::<D, 3, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
     } else if let Some(sums) = rest.as_mut_array::<2>() {
-        multiply_tile::<2, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
+        multiply_tile::<D, 2, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
     } else if let Some(sums) = rest.as_mut_array::<1>() {
-        multiply_tile::<1, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
+        multiply_tile::<D, 1, CHAIN>(&tokens(rest_bytes, cols), scales, panel, b, sums);
     }
 }
 
 /// Adds the products of a panel and `T` tokens.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn multiply_tile<const T: usize, const CHAIN: usize>(
+fn multiply_tile<D: Dot, const T: usize, const CHAIN: usize>(
     tokens: &[Q8KRow; T],
     scales: &Scales,
     panel: &[Run; 8],
@@ -215,33 +210,35 @@ fn multiply_tile<const T: usize, const CHAIN: usize>(
     let activations = tokens.each_ref().map(|token| token.quants(b));
     let mut dots = [_mm256_setzero_si256(); T];
     for (run, weights) in panel.iter().enumerate() {
-        add_dots::<T, CHAIN>(scales, run, weights, &activations, &mut dots);
+        add_dots::<D, T, CHAIN>(scales, run, weights, &activations, &mut dots);
     }
-    add_products(scales, &dots, tokens, b, sums);
+    add_products::<D, T>(scales, &dots, tokens, b, sums);
 }
 
 /// Adds the scaled integer dot products of run `run` to `dots`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_dots<const T: usize, const CHAIN: usize>(
+fn add_dots<D: Dot, const T: usize, const CHAIN: usize>(
     scales: &Scales,
     run: usize,
     weights: &Run,
     activations: &[&[u8; 256]; T],
     dots: &mut [__m256i; T],
 ) {
-    for (i, weights) in weights.as_chunks::<CHAIN>().0.iter().enumerate() {
-        let mut pairs = [_mm256_setzero_si256(); T];
+    let len = D::chain_len(CHAIN);
+    for (i, weights) in weights.chunks_exact(len).enumerate() {
+        let mut partial = [_mm256_setzero_si256(); T];
         for (c, &weight) in weights.iter().enumerate() {
             for t in 0..T {
-                let activation = broadcast_4(activations[t], 32 * run + 4 * (i * CHAIN + c));
-                let product = _mm256_maddubs_epi16(weight, activation);
-                pairs[t] = if c == 0 { product } else { _mm256_add_epi16(pairs[t], product) };
+                let activation = broadcast_4(activations[t], 32 * run + 4 * (i * len + c));
+                // SAFETY: `matmul` is for processors with the instructions of `D`.
+                partial[t] = unsafe { D::add(partial[t], weight, activation) };
             }
         }
-        let scale = if CHAIN == UNSIGNED_6 { scales.scales[2 * run + i / 2] } else { scales.scales[run] };
+        let scale = if CHAIN == UNSIGNED_6 { scales.scales[2 * run + i * len / 4] } else { scales.scales[run] };
         for t in 0..T {
-            dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(pairs[t], scale));
+            // SAFETY: as above.
+            dots[t] = unsafe { D::add_scaled(dots[t], partial[t], scale) };
         }
     }
 }
@@ -249,7 +246,7 @@ fn add_dots<const T: usize, const CHAIN: usize>(
 /// Adds the products of one super-block to `sums`, given its integer dot products.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_products<const T: usize>(
+fn add_products<D: Dot, const T: usize>(
     scales: &Scales,
     dots: &[__m256i; T],
     tokens: &[Q8KRow; T],
@@ -260,7 +257,8 @@ fn add_products<const T: usize>(
         let bytes = tokens[t].sum_bytes(b);
         let mut mins = _mm256_setzero_si256();
         for (pair, &min) in scales.mins.iter().enumerate() {
-            mins = _mm256_add_epi32(mins, _mm256_madd_epi16(min, broadcast_4(bytes, 4 * pair)));
+            // SAFETY: `matmul` is for processors with the instructions of `D`.
+            mins = unsafe { D::add_pairs(mins, min, broadcast_4(bytes, 4 * pair)) };
         }
         let mins = _mm256_mul_ps(scales.dmin, _mm256_cvtepi32_ps(mins));
         let value = _mm256_fmsub_ps(scales.d, _mm256_cvtepi32_ps(dots[t]), mins);

@@ -9,13 +9,14 @@
 use std::arch::x86_64::*;
 
 use super::activation;
+use super::lanes::{each, prefetch};
 use crate::ops::MatmulArgs;
 
 /// Products of up to so many tokens have the same bits in every company.
 pub(super) const FEW: usize = 16;
 
 /// Rows that meet a chunk of all tokens' activations while it is in the first-level cache.
-const ROWS: usize = 8;
+const ROWS: usize = 2;
 
 /// Sixteen groups of a weight row.
 ///
@@ -90,6 +91,10 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
         let mut sums = [[[_mm512_setzero_ps(); 2]; FEW]; ROWS / 2];
         for c in 0..row_chunks {
             for (rows, sums) in rows[..n_rows.next_multiple_of(2)].as_chunks::<2>().0.iter().zip(&mut sums) {
+                // So many rows side by side are more streams than the processor foresees; the next ones lie behind these.
+                each(*rows, |row| {
+                    prefetch(blocks_of::<BYTES, BLOCKS>(row, c).as_flattened(), ROWS * row_blocks * BYTES)
+                });
                 let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
                 let activations = &activations[c * size_of::<activation::Chunk>()..];
                 add_products::<S, OFFSET>(&chunks, activations, row_bytes, &mut sums[..n_tokens]);
@@ -105,8 +110,7 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
 }
 
 /// Adds the products of the chunks of two rows and those of the tokens, `row_bytes` apart, to the tokens' sums.
-// As a function of its own, so that the compiler keeps the chunks in registers.
-#[inline(never)]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn add_products<const S: usize, const OFFSET: i16>(
     chunks: &[Chunk<S>; 2],
@@ -134,6 +138,13 @@ fn unpack_chunk<const BYTES: usize, const BLOCKS: usize, const S: usize>(
         Some(blocks) => unpack(blocks),
         None => unpack(&padded(&row[c * BLOCKS..])),
     }
+}
+
+/// The blocks of chunk `c` of a row, fewer in its last one.
+#[inline(always)]
+fn blocks_of<const BYTES: usize, const BLOCKS: usize>(row: &[[u8; BYTES]], c: usize) -> &[[u8; BYTES]] {
+    let rest = &row[c * BLOCKS..];
+    rest.first_chunk::<BLOCKS>().map_or(rest, |blocks| blocks)
 }
 
 /// The blocks with blocks of zeros behind.

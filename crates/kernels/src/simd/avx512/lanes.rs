@@ -21,6 +21,16 @@ pub(super) fn each<T: Copy, U: Copy, const N: usize>(items: [T; N], f: impl Fn(T
     results
 }
 
+/// Asks for the bytes that lie `distance` behind `bytes`, into the second-level cache. Such bytes need not exist.
+#[inline(always)]
+pub(super) fn prefetch(bytes: &[u8], distance: usize) {
+    for line in 0..bytes.len().div_ceil(64) {
+        let address = bytes.as_ptr().wrapping_add(64 * line + distance).cast();
+        // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+    }
+}
+
 /// Asks for row `i`, into the second-level cache.
 #[inline(always)]
 pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {

@@ -29,15 +29,14 @@ use crate::ops::MatmulArgs;
 use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 
 /// The tier's table.
-pub(super) static KERNELS: Kernels =
-    Kernels {
-        name: "avx512",
-        matmul: MATMUL,
-        quantise_q8_1,
-        quantise_q8_k,
-        attend: |args| tiles::attend(args, &ATTEND),
-        ..avx2::KERNELS
-    };
+pub(super) static KERNELS: Kernels = Kernels {
+    name: "avx512",
+    matmul: MATMUL,
+    quantise_q8_1,
+    quantise_q8_k,
+    attend: |args| tiles::attend(args, &ATTEND),
+    ..avx2::KERNELS
+};
 
 const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 

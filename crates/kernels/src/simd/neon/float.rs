@@ -2,6 +2,11 @@
 //!
 //! A dot product has one accumulator of four lanes, filled four columns at a time and summed in one fixed order. Columns
 //! past the last four are padded with zeros.
+//!
+//! Weights are widened to f32, once for all tokens of a tile. Arm's instructions on narrow floats (`fmlal`, `bfdot`,
+//! `bfmmla`) take both factors narrow: activations would be rounded to 11 or 8 bits, which loses more than the weights'
+//! format does, so they are not used. Three BF16 parts would hold an activation exactly and cost three `bfmmla` where four
+//! `fmla` do, but that instruction may flush subnormals and does not round to nearest.
 
 use std::arch::aarch64::*;
 

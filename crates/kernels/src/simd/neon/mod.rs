@@ -1,12 +1,13 @@
 //! aarch64 with NEON, which every 64-bit Arm processor has.
 //!
-//! All products work on four weight rows at once and leave one row per lane ([`tiles`]): [`block32`] and [`super_block`]
-//! hold the loops over blocks, `q*.rs` the unpacking, [`float`] the unquantised formats. Integer dot products take the
-//! `sdot` instruction where the processor has it and widening multiplications elsewhere ([`dot`]); both are exact, so
-//! both tables give the same bits. Addition, rotation and dequantisation stay scalar: NEON belongs to the architecture's
+//! Products with few tokens work on four weight rows at once and leave one row per lane ([`tiles`]); quantised ones with many
+//! unpack sixteen rows to a panel first ([`panels`], [`layout`]). [`block32`] and [`super_block`] hold the arithmetic of
+//! blocks, `q*.rs` the unpacking, [`float`] the unquantised formats. Integer products take the matrix instruction `smmla` or
+//! the dot product `sdot` where the processor has them and widening multiplications elsewhere ([`dot`]); all are exact, so
+//! all tables give the same bits. Addition, rotation and dequantisation stay scalar: NEON belongs to the architecture's
 //! base, and the compiler vectorises those loops by itself.
 //!
-//! Functions here carry `#[target_feature]`, so only loads, stores, `sdot` and the doors below need `unsafe`.
+//! Functions here carry `#[target_feature]`, so only loads, stores, `sdot`, `smmla` and the doors below need `unsafe`.
 
 mod attend;
 mod block32;
@@ -15,6 +16,8 @@ mod elementwise;
 mod exp;
 mod float;
 mod lanes;
+mod layout;
+mod panels;
 mod q4;
 mod q4_k;
 mod q5;
@@ -32,13 +35,21 @@ use std::arch::is_aarch64_feature_detected;
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
 use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 use crate::ops::{KvType, MatmulArgs};
-use dot::{Dot, Sdot, Widening};
+use dot::{Dot, Sdot, Smmla, Widening};
 
 /// The table of processors with dot-product instructions: all of Apple's, Arm's since the Cortex-A76.
-pub(super) static KERNELS: Kernels = table::<Sdot>();
+pub(super) static KERNELS: Kernels = table::<Sdot>("neon");
 
 /// The table of the others.
-pub(super) static KERNELS_WITHOUT_SDOT: Kernels = table::<Widening>();
+pub(super) static KERNELS_WITHOUT_SDOT: Kernels = table::<Widening>("neon");
+
+/// The table of processors with matrix instructions as well: Arm's Neoverse V1 and N2, Apple's M2 and what came after.
+pub(super) static KERNELS_I8MM: Kernels = table::<Smmla>("neon-i8mm");
+
+/// Whether this processor can run [`KERNELS_I8MM`].
+pub(super) fn has_smmla() -> bool {
+    has_sdot() && is_aarch64_feature_detected!("i8mm")
+}
 
 /// Whether this processor can run [`KERNELS`].
 pub(super) fn has_sdot() -> bool {
@@ -52,9 +63,9 @@ pub(super) fn lacks_sdot() -> bool {
 
 const ATTEND: AttendSteps = AttendSteps { widen, score, soften, add_values };
 
-const fn table<D: Dot>() -> Kernels {
+const fn table<D: Dot>(name: &'static str) -> Kernels {
     Kernels {
-        name: "neon",
+        name,
         matmul: matmul_table::<D>(),
         quantise_q8_1,
         quantise_q8_k,
@@ -88,7 +99,7 @@ const fn matmul_table<D: Dot>() -> [MatmulFn; 11] {
 macro_rules! doors {
     ($($door:ident $(<$dot:ident>)? = $inner:path, ($($arg:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         $(fn $door $(<$dot: Dot>)? ($($arg: $type),*) $(-> $result)? {
-            // SAFETY: `super::supported` hands the tables out only if `has_sdot` or `lacks_sdot` found NEON.
+            // SAFETY: `super::supported` hands the tables out only if `has_sdot`, `lacks_sdot` or `has_smmla` found NEON.
             unsafe { $inner($($arg),*) }
         })*
     };

@@ -2,29 +2,29 @@
 
 use std::arch::aarch64::*;
 
-use super::block32::{self, Block};
+use super::block32::{self, AFFINE, Block, SYMMETRIC};
 use super::dot::Dot;
 use super::lanes::{each, gather_4, gather_half, load_16, part, widen_two_halves};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_q4_0<D: Dot>(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<D, 18>(args, |rows| Block {
+    block32::matmul::<D, 18, SYMMETRIC>(args, |rows| Block {
         quants: each(rows, |row| centred_nibbles(part(row, 2))),
         scale: vmulq_n_f32(gather_half(each(rows, |row| part(row, 0))), 1.0 / 16.0),
-        min: None,
+        min: vdupq_n_f32(0.0),
     });
 }
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_q4_1<D: Dot>(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<D, 20>(args, |rows| {
+    block32::matmul::<D, 20, AFFINE>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         let quants = each(rows, |row| {
             let bytes = load_16(part(row, 4));
             [vreinterpretq_s8_u8(low(bytes)), vreinterpretq_s8_u8(high(bytes))]
         });
-        Block { quants, scale, min: Some(min) }
+        Block { quants, scale, min }
     });
 }
 

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use super::dot::Dot;
 use super::lanes::{each, load_16, load_32, part, transpose, widen_two_halves};
 use super::q4::{high, low};
-use super::super_block::{self, Header, Minima};
+use super::super_block::{self, Header};
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "neon")]
@@ -34,8 +34,7 @@ pub(super) fn header(rows: [&[u8; 16]; 4]) -> Header<8> {
     let mins = six_bits(vreinterpretq_u8_u32(mins), high(both));
     let [s0, s1, s2, s3] = bytes_of_lanes(scales[0]);
     let [s4, s5, s6, s7] = bytes_of_lanes(scales[1]);
-    let minima = Minima { minus_dmin: vnegq_f32(dmin), mins: join_rows(mins) };
-    Header { d, scales: [s0, s1, s2, s3, s4, s5, s6, s7], minima: Some(minima) }
+    Header { d, scales: [s0, s1, s2, s3, s4, s5, s6, s7], minus_dmin: vnegq_f32(dmin), mins }
 }
 
 /// The numbers of groups 0-3 are the low six bits of `first`, those of groups 4-7 the nibbles `low_of_last` under the
@@ -55,15 +54,4 @@ fn bytes_of_lanes(bytes: uint8x16_t) -> [int32x4_t; 4] {
     let last = |words| vandq_u32(words, vdupq_n_u32(255));
     let bytes = [last(words), last(vshrq_n_u32::<8>(words)), last(vshrq_n_u32::<16>(words)), vshrq_n_u32::<24>(words)];
     each(bytes, |bytes| vreinterpretq_s32_u32(bytes))
-}
-
-/// Row by row the four bytes of its lane in the first vector, then those in the second, as 16-bit numbers.
-#[inline]
-#[target_feature(enable = "neon")]
-fn join_rows(bytes: [uint8x16_t; 2]) -> [int16x8_t; 4] {
-    let (first, second) = (vreinterpretq_u32_u8(bytes[0]), vreinterpretq_u32_u8(bytes[1]));
-    let rows_01 = vreinterpretq_u8_u32(vzip1q_u32(first, second));
-    let rows_23 = vreinterpretq_u8_u32(vzip2q_u32(first, second));
-    let rows = [vget_low_u8(rows_01), vget_high_u8(rows_01), vget_low_u8(rows_23), vget_high_u8(rows_23)];
-    each(rows, |row| vreinterpretq_s16_u16(vmovl_u8(row)))
 }

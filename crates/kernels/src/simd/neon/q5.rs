@@ -4,7 +4,7 @@
 
 use std::arch::aarch64::*;
 
-use super::block32::{self, Block};
+use super::block32::{self, AFFINE, Block, SYMMETRIC};
 use super::dot::Dot;
 use super::lanes::{each, gather_4, gather_half, load_16, part, widen_two_halves};
 use super::q4::high;
@@ -12,21 +12,21 @@ use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_q5_0<D: Dot>(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<D, 22>(args, |rows| Block {
+    block32::matmul::<D, 22, SYMMETRIC>(args, |rows| Block {
         quants: each(rows, |row| centred_quants(part(row, 2), part(row, 6))),
         scale: gather_half(each(rows, |row| part(row, 0))),
-        min: None,
+        min: vdupq_n_f32(0.0),
     });
 }
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_q5_1<D: Dot>(args: &mut MatmulArgs<'_>) {
-    block32::matmul::<D, 24>(args, |rows| {
+    block32::matmul::<D, 24, AFFINE>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         Block {
             quants: each(rows, |row| centred_quants(part(row, 4), part(row, 8))),
             scale,
-            min: Some(vfmaq_n_f32(min, scale, 16.0)),
+            min: vfmaq_n_f32(min, scale, 16.0),
         }
     });
 }

@@ -17,7 +17,8 @@ pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {
         |rows| Header {
             d: vmulq_n_f32(gather_half(each(rows, |row| part(row, 208))), 0.25),
             scales: scales(each(rows, |row| part(row, 192))),
-            minima: None,
+            minus_dmin: vdupq_n_f32(0.0),
+            mins: [vdupq_n_u8(0); 2],
         },
         |rows, half, run| {
             each(rows, |row| {

@@ -1,4 +1,5 @@
-//! The loops of every product: four weight rows by up to four tokens at a time.
+//! The loops of unquantised products, and of quantised ones with few tokens ([`super::panels`] has those with many): four
+//! weight rows by up to four tokens at a time.
 //!
 //! A format is a [`Tile`]: it multiplies four rows with a few tokens and gives one vector per token, one row per lane.
 //! Its float operations for one row and one token are the same in a tile of any width, so a value does not depend on
