@@ -20,11 +20,11 @@ use crate::backend::AttendShape;
 use crate::kv::KvCache;
 
 /// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
-/// it, and merging takes a thousandth of the time that a span takes.
+/// it, and merging is one pass over a value against one over a thousand.
 const SPAN: usize = 1024;
 
-/// Queries that share a block. What belongs to 64 of them stays in the second-level cache, and the conversion of a key
-/// for them costs a thirtieth of their products with it.
+/// Queries that share a block. What belongs to 64 of them stays in the second-level cache, and a key is converted once
+/// for all of them.
 const BLOCK_QUERIES: usize = 64;
 
 /// Tasks a thread should have, so that a thread that is held up does not hold up the others for long. Where there are

@@ -6,8 +6,8 @@ use crate::ops::KvType;
 
 /// Positions between two updates of the running softmax. Tiles begin at multiples of it.
 ///
-/// At 64, updating a query (the exponentials, and its output in and out of the registers) costs a tenth of the
-/// products.
+/// Counted in instructions, not measured: at 64, updating a query (the exponentials, and its output in and out of the
+/// registers) is about a tenth of the products.
 pub(crate) const TILE: usize = 64;
 
 /// The operands of [`Kernels::attend`](crate::Kernels::attend): consecutive tokens of a sequence, the query heads of

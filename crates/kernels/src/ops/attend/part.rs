@@ -91,7 +91,7 @@ mod tests {
         let max = positions.iter().map(|p| p.0).fold(f32::NEG_INFINITY, f32::max);
         part[16] = max;
         for (score, value) in positions {
-            let weight = if max == f32::NEG_INFINITY { 0.0 } else { (score - max).exp() };
+            let weight = if *score == f32::NEG_INFINITY { 0.0 } else { (score - max).exp() };
             part[0] += weight * value;
             part[17] += weight;
         }

@@ -21,13 +21,13 @@ pub(super) fn each<T: Copy, U: Copy, const N: usize>(items: [T; N], f: impl Fn(T
     results
 }
 
-/// Asks for the bytes that lie `distance` behind `bytes`, into the second-level cache. Such bytes need not exist.
+/// Asks for the bytes that lie `distance` behind `bytes`, into the cache of the `HINT`. Such bytes need not exist.
 #[inline(always)]
-pub(super) fn prefetch(bytes: &[u8], distance: usize) {
+pub(super) fn prefetch<const HINT: i32>(bytes: &[u8], distance: usize) {
     for line in 0..bytes.len().div_ceil(64) {
         let address = bytes.as_ptr().wrapping_add(64 * line + distance).cast();
         // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(address) };
+        unsafe { _mm_prefetch::<HINT>(address) };
     }
 }
 

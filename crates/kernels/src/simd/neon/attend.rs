@@ -6,7 +6,7 @@
 use std::arch::aarch64::*;
 
 use super::exp::exp;
-use super::lanes::{load_f32, load_halves, load_singles, store_f32};
+use super::lanes::{load_f32, load_halves, load_singles, prefetch_row, store_f32};
 use crate::ops::KvType;
 use crate::ops::tiles::{CachedRows, QUERIES, Rows, ScoreArgs, Softened, TILE, ValueArgs};
 
@@ -66,6 +66,7 @@ fn score_in<'k, T: 'k>(
 ) {
     let n_queries = args.queries.len() / args.dim.max(1);
     for k in (0..args.n_keys).step_by(4) {
+        (k..k + 4).for_each(|k| prefetch_row(args.ahead, k));
         // Keys past the end repeat the last one.
         let last = args.n_keys - 1;
         let keys = [key(k), key((k + 1).min(last)), key((k + 2).min(last)), key((k + 3).min(last))];
@@ -180,6 +181,9 @@ fn add_in<'v, T: 'v>(
     value: impl Fn(usize) -> &'v [T] + Copy,
     widen: impl Fn(&T) -> float32x4_t + Copy,
 ) {
+    if let Some(ahead) = args.ahead {
+        args.positions.clone().for_each(|p| prefetch_row(ahead, p));
+    }
     let n = args.dim / 4;
     let mut at = 0;
     if args.n_queries() == 1 {

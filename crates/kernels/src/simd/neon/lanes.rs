@@ -3,6 +3,20 @@
 //! Every load and store takes a reference to an array of the vector's size, so a caller cannot run past a slice.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
+
+use crate::ops::tiles::Ahead;
+
+/// Asks for row `i`, into the second-level cache.
+#[inline(always)]
+pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {
+    let row = ahead.row(i);
+    for line in 0..ahead.row_bytes.div_ceil(64) {
+        let address = row.wrapping_add(64 * line);
+        // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
+        unsafe { asm!("prfm pldl2keep, [{address}]", address = in(reg) address, options(nostack, preserves_flags)) };
+    }
+}
 
 #[inline]
 #[target_feature(enable = "neon")]

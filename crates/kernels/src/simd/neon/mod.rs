@@ -33,7 +33,7 @@ mod tiles;
 use std::arch::is_aarch64_feature_detected;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
-use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
+use crate::ops::tiles::{self as attend_tiles, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
 use crate::ops::{KvType, MatmulArgs};
 use dot::{Dot, Sdot, Smmla, Widening};
 
@@ -73,7 +73,7 @@ const fn table<D: Dot>(name: &'static str) -> Kernels {
         softmax,
         swiglu,
         store_kv,
-        attend: |args| tiles::attend(args, &ATTEND),
+        attend: |args| attend_tiles::attend(args, &ATTEND),
         ..SCALAR
     }
 }
