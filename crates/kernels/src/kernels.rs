@@ -177,7 +177,8 @@ impl Kernels {
         (self.store_kv)(kv_type, x, out);
     }
 
-    /// Adds a run of cached positions to what a block of queries has gathered: see [`AttendArgs`] and [`PartLayout`].
+    /// Adds a run of cached positions to what a block of queries has gathered: see [`AttendArgs`] and
+    /// [`PartLayout`](crate::PartLayout).
     ///
     /// Over runs from position 0 on, that makes `softmax(scale * q . k) . v`. A part has the same bits whatever other
     /// queries share the call and however a run is cut at multiples of [`AttendArgs::TILE`].
