@@ -10,18 +10,12 @@ use std::arch::x86_64::*;
 
 use super::activation;
 use super::lanes::{each, prefetch};
+use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
-
-/// Products of up to so many tokens have the same bits in every company.
-pub(super) const FEW: usize = 16;
 
 /// How far ahead of the only token's products weights are asked for. It matters to formats that take longest to unpack: Q6_K
 /// moved 36 GB/s instead of 29 on two cores, as much at 1 KiB as at 2.
 const AHEAD: usize = 2048;
-
-/// Rows that meet a chunk of all tokens' activations at once: with more of them the weights come in more streams than the
-/// processor foresees.
-const ROWS: usize = 2;
 
 /// Sixteen groups of a weight row.
 ///
@@ -44,11 +38,9 @@ pub(super) fn matmul<const BYTES: usize, const BLOCKS: usize, const S: usize, co
     args: &mut MatmulArgs<'_>,
     unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
 ) {
-    if args.n_tokens == 1 {
-        return one_token::<BYTES, BLOCKS, S, OFFSET>(args, unpack);
-    }
-    for first in (0..args.n_tokens).step_by(FEW) {
-        some_tokens::<BYTES, BLOCKS, S, OFFSET>(args, first, &unpack);
+    match args.n_tokens {
+        1 => one_token::<BYTES, BLOCKS, S, OFFSET>(args, unpack),
+        _ => some_tokens::<BYTES, BLOCKS, S, OFFSET>(args, unpack),
     }
 }
 
@@ -75,45 +67,34 @@ fn one_token<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFS
     }
 }
 
-/// Multiplies all rows, two at a time, with up to [`FEW`] tokens from `first` on.
+/// Multiplies all rows with up to [`FEW_TOKENS`] tokens, two rows at a time: more of them at once were slower, since the
+/// weights then come in more streams than the processor foresees.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFSET: i16>(
     args: &mut MatmulArgs<'_>,
-    first: usize,
     unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
 ) {
+    let (n_rows, n_tokens, row_bytes) = (args.n_rows, args.n_tokens, args.activation_row_bytes());
     let row_blocks = args.cols / args.format.block_len;
-    let row_chunks = args.cols.div_ceil(activation::COLUMNS);
-    let n_tokens = FEW.min(args.n_tokens - first);
-    let row_bytes = args.activation_row_bytes();
-    let activations = &args.activations[first * row_bytes..];
     let blocks = args.weights.as_chunks::<BYTES>().0;
-    for first_row in (0..args.n_rows).step_by(ROWS) {
-        // Rows past the end repeat the last one; their results are dropped.
-        let rows: [_; ROWS] =
-            std::array::from_fn(|r| &blocks[(first_row + r).min(args.n_rows - 1) * row_blocks..][..row_blocks]);
-        let n_rows = ROWS.min(args.n_rows - first_row);
-        let mut sums = [[[_mm512_setzero_ps(); 2]; FEW]; ROWS / 2];
-        for c in 0..row_chunks {
-            for (rows, sums) in rows[..n_rows.next_multiple_of(2)].as_chunks::<2>().0.iter().zip(&mut sums) {
-                // What meets many tokens is too far from what comes next for the processor to ask for it in time.
-                each(*rows, |row| {
-                    prefetch::<_MM_HINT_T1>(
-                        blocks_of::<BYTES, BLOCKS>(row, c).as_flattened(),
-                        ROWS * row_blocks * BYTES,
-                    )
-                });
-                let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
-                let activations = &activations[c * size_of::<activation::Chunk>()..];
-                add_products::<S, OFFSET>(&chunks, activations, row_bytes, &mut sums[..n_tokens]);
-            }
+    for row in (0..n_rows).step_by(2) {
+        // A row past the end repeats the last one and is not written.
+        let pair = [row, (row + 1).min(n_rows - 1)];
+        let rows = each(pair, |row| &blocks[row * row_blocks..][..row_blocks]);
+        let mut sums = [[_mm512_setzero_ps(); 2]; FEW_TOKENS];
+        for c in 0..args.cols.div_ceil(activation::COLUMNS) {
+            // What meets many tokens is too far from what comes next for the processor to ask for it in time.
+            each(rows, |row| {
+                prefetch::<_MM_HINT_T1>(blocks_of::<BYTES, BLOCKS>(row, c).as_flattened(), 2 * row_blocks * BYTES)
+            });
+            let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
+            let activations = &args.activations[c * size_of::<activation::Chunk>()..];
+            add_products::<S, OFFSET>(&chunks, activations, row_bytes, &mut sums[..n_tokens]);
         }
-        for t in 0..n_tokens {
-            let out = &mut args.out[(first + t) * args.n_rows + first_row..][..n_rows];
-            for (out, sums) in out.chunks_mut(2).zip(&sums) {
-                out.iter_mut().zip(sums[t]).for_each(|(out, sum)| *out = _mm512_reduce_add_ps(sum));
-            }
+        for (token, sums) in sums[..n_tokens].iter().enumerate() {
+            let out = &mut args.out[token * n_rows..][row..n_rows.min(row + 2)];
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = _mm512_reduce_add_ps(*sum));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! x86-64 with AVX-512 and its dot-product instructions (VNNI): Intel's servers since 2019, AMD's processors since Zen 4.
 //!
-//! The products are built as those of [`super::avx2`], with sixteen weight rows where that has eight: one row per 32-bit
-//! lane ([`lanes`]), [`block32`] and [`super_block`] hold the loops, `q*.rs` the unpacking and [`float`] the unquantised
-//! formats. `vpdpbusd` multiplies unsigned weights with signed activations and adds four products exactly; the offset of
-//! weights that are signed or centred meets the activation sums in integers. All other operations are those of AVX2.
+//! [`few`] multiplies up to sixteen tokens: a weight row after another, a group of 32 columns per 32-bit lane, for which
+//! [`activation`] arranges the activations. [`block32`] and [`super_block`] multiply more, as those of [`super::avx2`] do: sixteen weight
+//! rows at once, one per lane ([`lanes`]). `q*.rs` hold the unpacking for both, [`float`] the unquantised formats, [`attend`]
+//! the steps of attention. `vpdpbusd` multiplies unsigned weights with signed activations and adds four products exactly.
+//! All other operations are those of AVX2.
 //!
 //! Functions here carry `#[target_feature]`, so only the doors below need `unsafe` to call them.
 

@@ -2,17 +2,18 @@
 
 use std::arch::x86_64::*;
 
-use super::few::{self, Chunk, FEW};
+use super::few::{self, Chunk};
 use super::lanes::{
     Rows, ZERO, each, load_16, load_64, load_lanes, part, pick_bytes, transpose_16, transpose_32, widen_two_halves,
 };
 use super::q4::{high, low};
 use super::super_block::{self, Panel};
+use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW {
+    if args.n_tokens <= FEW_TOKENS {
         return few::matmul::<144, 2, 1, { few::AFFINE }>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<144, 8>(args, |rows, panel| {

@@ -2,16 +2,17 @@
 
 use std::arch::x86_64::*;
 
-use super::few::{self, Chunk, FEW};
+use super::few::{self, Chunk};
 use super::lanes::{each, load_32, load_lanes, part, transpose_32};
 use super::q4::{high, low};
 use super::q4_k::{nibbles, scales_and_mins, unpack_scales};
 use super::super_block;
+use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW {
+    if args.n_tokens <= FEW_TOKENS {
         return few::matmul::<176, 2, 1, { few::AFFINE }>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<176, 8>(args, |rows, panel| {

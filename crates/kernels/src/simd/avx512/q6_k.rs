@@ -2,18 +2,19 @@
 
 use std::arch::x86_64::*;
 
-use super::few::{self, Chunk, FEW};
+use super::few::{self, Chunk};
 use super::lanes::{
     Rows, ZERO, each, gather_half, load_16, load_64, load_lanes, part, pick_bytes, transpose_16, transpose_32,
 };
 use super::q4::{high, low};
 use super::q4_k::spread_runs;
 use super::super_block::{self, Panel};
+use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW {
+    if args.n_tokens <= FEW_TOKENS {
         return few::matmul::<210, 2, 2, 32>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<210, 16>(args, |rows, panel| {
