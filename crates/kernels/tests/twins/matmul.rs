@@ -118,6 +118,30 @@ proptest! {
     }
 }
 
+/// A token's products in a long prompt and in a small batch: as near to each other as either is to the scalar ones.
+#[test]
+fn a_long_prompt_and_a_small_batch_agree_to_rounding() {
+    for kernels in Kernels::available() {
+        for format in 0..11 {
+            let case = Case { format, n_rows: 21, n_tokens: 40, n_blocks: 18, extreme: false, magnitude: 1.0, seed: 5 };
+            let operands = case.operands();
+            let activations = operands.activations(kernels);
+            let token_bytes = operands.format.activation.row_bytes(operands.cols);
+            let many = operands.multiply(kernels);
+            let few = activations
+                .chunks(FEW_TOKENS * token_bytes)
+                .flat_map(|some| operands.multiply_part(kernels, &operands.weights, some));
+            for (i, (few, many)) in few.zip(many).enumerate() {
+                let row = &operands.weights[i % 21 * operands.row_bytes()..][..operands.row_bytes()];
+                let bound = term_bound(operands.format, row, &operands.x[i / 21 * operands.cols..][..operands.cols]);
+                let error = (f64::from(few) - f64::from(many)).abs();
+                let allowed = tolerance(&bound, 2 * operands.cols / operands.format.block_len);
+                assert!(error <= allowed, "{kernels:?} {}: {few} {many}", operands.format.name);
+            }
+        }
+    }
+}
+
 /// Batches of every size up to 16, and larger ones among themselves, with parts of the rows: the same bits as in the
 /// largest product.
 #[test]
