@@ -28,7 +28,6 @@ pub struct Kernels {
     pub(crate) quantise_q8_k: fn(&[f32], &mut [u8]),
     pub(crate) rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
     pub(crate) rope: fn(&mut [f32], &[[f32; 2]], RopeLayout),
-    pub(crate) softmax: fn(&mut [f32]),
     pub(crate) swiglu: fn(&mut [f32], &[f32]),
     pub(crate) add: fn(&mut [f32], &[f32]),
     pub(crate) store_kv: fn(KvType, &[f32], &mut [u8]),
@@ -44,7 +43,6 @@ pub(crate) const SCALAR: Kernels = Kernels {
     quantise_q8_k: activation::quantise_q8_k,
     rms_norm: ops::rms_norm,
     rope: ops::rope,
-    softmax: ops::softmax,
     swiglu: ops::swiglu,
     add: ops::add,
     store_kv: ops::store_kv,
@@ -146,11 +144,6 @@ impl Kernels {
     pub fn rope(&self, head: &mut [f32], cos_sin: &[[f32; 2]], layout: RopeLayout) {
         assert!(head.len() / 2 >= cos_sin.len(), "rope: {} pairs in {} dimensions", cos_sin.len(), head.len());
         (self.rope)(head, cos_sin, layout);
-    }
-
-    /// Replaces `x` by `exp(x - max) / sum`; a row of minus infinities alone becomes zeros.
-    pub fn softmax(&self, x: &mut [f32]) {
-        (self.softmax)(x);
     }
 
     /// Replaces `gate` by `silu(gate) * up`.

@@ -10,7 +10,6 @@ mod kv;
 mod matmul;
 mod rms_norm;
 mod rope;
-mod softmax;
 mod swiglu;
 
 pub use attend::{AttendArgs, PartLayout};
@@ -23,5 +22,4 @@ pub(crate) use kv::store_kv;
 pub(crate) use matmul::{MatmulArgs, matmul};
 pub(crate) use rms_norm::{rms_norm, rms_scale};
 pub(crate) use rope::rope;
-pub(crate) use softmax::softmax;
 pub(crate) use swiglu::swiglu;

@@ -24,7 +24,6 @@ mod q6_k;
 mod q8_0;
 pub(super) mod quantise;
 mod rms_norm;
-mod softmax;
 mod super_block;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
@@ -68,7 +67,6 @@ const fn table<D: Dot>(name: &'static str) -> Kernels {
         quantise_q8_1,
         quantise_q8_k,
         rms_norm,
-        softmax,
         swiglu,
         add,
         store_kv,
@@ -120,7 +118,6 @@ doors! {
     quantise_q8_1 = quantise::quantise_q8_1, (x: &[f32], out: &mut [u8]);
     quantise_q8_k = quantise::quantise_q8_k, (x: &[f32], out: &mut [u8]);
     rms_norm = rms_norm::rms_norm, (x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
-    softmax = softmax::softmax, (x: &mut [f32]);
     swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
     add = elementwise::add, (x: &mut [f32], y: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);

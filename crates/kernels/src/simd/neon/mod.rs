@@ -26,7 +26,6 @@ mod q6_k;
 mod q8_0;
 mod quantise;
 mod rms_norm;
-mod softmax;
 mod super_block;
 mod tiles;
 
@@ -70,7 +69,6 @@ const fn table<D: Dot>(name: &'static str) -> Kernels {
         quantise_q8_1,
         quantise_q8_k,
         rms_norm,
-        softmax,
         swiglu,
         store_kv,
         attend: |args| attend_tiles::attend(args, &ATTEND),
@@ -120,7 +118,6 @@ doors! {
     quantise_q8_1 = quantise::quantise_q8_1, (x: &[f32], out: &mut [u8]);
     quantise_q8_k = quantise::quantise_q8_k, (x: &[f32], out: &mut [u8]);
     rms_norm = rms_norm::rms_norm, (x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
-    softmax = softmax::softmax, (x: &mut [f32]);
     swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);
     widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
