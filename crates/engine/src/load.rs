@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use forward::{
-    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, auto_threads, weight_bytes_per_second,
+    CpuBackend, CpuOptions, KvType, LanguageModel, PAGE_TOKENS, Runner, RunnerOptions, auto_threads,
+    weight_bytes_per_second,
 };
 use kernels::Kernels;
 use model::gguf::Gguf;
@@ -154,7 +155,7 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let disk_bytes_per_second = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
-        let mut backend = CpuBackend::new(&self.spec, options.cpu(1, &ledger))?;
+        let mut backend = CpuBackend::new(&self.spec, EngineOptions { max_sequences: 1, ..*options }.cpu(1, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
@@ -185,7 +186,7 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
-        let limits = RunnerOptions { ctx, max_sequences: options.max_sequences, largest, always };
+        let limits = RunnerOptions { ctx, n_pages: options.n_pages(ctx), largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
         let model = Box::new(runner);
         Ok(LoadedModel { model, tokenizer, plan, bytes_read, stop, template, path: self.path, _program: program })
@@ -223,13 +224,18 @@ impl EngineOptions {
         if self.threads == 0 { auto_threads() } else { self.threads }
     }
 
+    /// Pages of the KV cache: its sequences may all be as long as the context.
+    pub(crate) fn n_pages(&self, ctx: usize) -> usize {
+        self.max_sequences * ctx.div_ceil(PAGE_TOKENS)
+    }
+
     fn cpu(&self, ctx: usize, ledger: &Ledger) -> CpuOptions {
         CpuOptions {
             kernels: self.kernels,
             threads: self.n_threads(),
             kv_type: self.kv_type,
             ctx,
-            max_sequences: self.max_sequences,
+            n_pages: self.n_pages(ctx),
             ledger: ledger.clone(),
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn size(
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + SAMPLER_BYTES_PER_TOKEN * spec.n_vocab as u64;
     let budget = |size: BatchSize| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
-        kv_bytes: CpuBackend::kv_bytes(spec, options.kv_type, ctx, sequences),
+        kv_bytes: CpuBackend::page_bytes(spec, options.kv_type) * options.n_pages(ctx) as u64,
         fixed_bytes: program_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };

@@ -1,11 +1,11 @@
 //! The attention step: `x += output(attend(rope(query), rope(key), value))`, all of the normed `x`.
 
 use crate::backend::{AttendShape, Projection};
-use crate::{Backend, ForwardError, Row, Runner};
+use crate::{Backend, ForwardError, Placement, Runner};
 
 impl<B: Backend> Runner<B> {
     /// Adds a layer's attention to the residual stream and its keys and values to the KV cache.
-    pub(crate) fn attention(&mut self, layer: usize, rows: &[Row]) -> Result<(), ForwardError> {
+    pub(crate) fn attention(&mut self, layer: usize, placement: &Placement) -> Result<(), ForwardError> {
         let Runner { spec, store, backend, vectors, scratch: s, .. } = self;
         let attention = &spec.layers[layer].attention;
         let vectors = &vectors.layers[layer];
@@ -24,7 +24,7 @@ impl<B: Backend> Runner<B> {
         backend.rope(&mut s.k, attention.head_dim, &spec.rope, &s.angles);
 
         // Every row's key and value is in the cache before any row attends, so a batch may hold a whole prompt.
-        backend.append_kv(layer, rows, &s.k, &s.v);
+        backend.append_kv(layer, placement, &s.k, &s.v);
         let shape = AttendShape {
             layer,
             n_heads: attention.n_heads,
@@ -33,7 +33,7 @@ impl<B: Backend> Runner<B> {
             value_dim: attention.value_dim,
         };
         // attended [rows, n_heads * value_dim]
-        backend.attend(shape, rows, &s.q, &mut s.attended);
+        backend.attend(shape, placement, &s.q, &mut s.attended);
 
         let output =
             Projection { weight: attention.output.weight, bias: vectors.output_bias.as_ref(), out: &mut s.delta };

@@ -6,7 +6,7 @@
 use model::{Matrix, ModelSpec, Rope};
 use store::{Buffer, StoreError, WeightStore};
 
-use crate::Row;
+use crate::{PageId, Placement, Row};
 
 /// One matrix product of a [`Backend::project`] call.
 pub struct Projection<'a, T> {
@@ -94,12 +94,15 @@ pub trait Backend: Send {
     fn rope(&mut self, x: &mut Self::Tensor, head_dim: usize, rope: &Rope, angles: &[[f32; 2]]);
 
     /// Stores keys and values at the rows' positions.
-    fn append_kv(&mut self, layer: usize, rows: &[Row], k: &Self::Tensor, v: &Self::Tensor);
+    fn append_kv(&mut self, layer: usize, placement: &Placement, k: &Self::Tensor, v: &Self::Tensor);
+
+    /// Copies a page of the KV cache over another, in all layers.
+    fn copy_page(&mut self, from: PageId, to: PageId);
 
     /// Causal attention of each row's queries over its sequence up to and including itself.
     ///
     /// Shapes: `q` is `[rows, n_heads * head_dim]`, `out` becomes `[rows, n_heads * value_dim]`.
-    fn attend(&mut self, shape: AttendShape, rows: &[Row], q: &Self::Tensor, out: &mut Self::Tensor);
+    fn attend(&mut self, shape: AttendShape, placement: &Placement, q: &Self::Tensor, out: &mut Self::Tensor);
 
     /// `gate = silu(gate) * up`.
     fn swiglu(&mut self, gate: &mut Self::Tensor, up: &Self::Tensor);

@@ -5,7 +5,7 @@
 
 use store::Buffer;
 
-use crate::ForwardError;
+use crate::{ForwardError, PageId};
 
 /// Names a sequence in the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,10 +56,21 @@ pub struct Logits {
 pub struct Row {
     /// The token id.
     pub token: u32,
-    /// The sequence's place in the KV cache.
-    pub slot: usize,
+    /// The segment that it belongs to.
+    pub segment: usize,
     /// The token's position in its sequence.
     pub position: usize,
+}
+
+/// A batch with its places in the KV cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The tokens.
+    pub rows: Vec<Row>,
+    /// For each segment, the pages of its sequence in order; a position's page is at index `position / PAGE_TOKENS`.
+    pub pages: Vec<Vec<PageId>>,
+    /// Pages to copy before the pass, from the first to the second: the batch writes into them, and others read them.
+    pub copies: Vec<(PageId, PageId)>,
 }
 
 impl Batch {

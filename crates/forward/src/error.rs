@@ -36,11 +36,13 @@ pub enum ForwardError {
         /// Tokens that the sequence would have.
         wanted: usize,
     },
-    /// More sequences than there is room for.
-    #[error("the KV cache holds at most {max} sequences at once")]
-    TooManySequences {
-        /// The limit.
-        max: usize,
+    /// The KV cache has too few free pages.
+    #[error("the KV cache has {free} free pages, and the batch needs {wanted}; wait for another sequence to end")]
+    KvFull {
+        /// Pages that the batch needs.
+        wanted: usize,
+        /// Pages that are free.
+        free: usize,
     },
     /// More tokens in a batch than the scratch buffers hold.
     #[error("a batch of {rows} tokens is more than the {max} that fit a pass")]

@@ -1,6 +1,6 @@
 //! THE forward pass. Newcomers start here.
 //!
-//! [`Runner::forward`] is the whole of it: look up the tokens' embeddings, let every layer add its attention and its
+//! [`Runner::pass`] is the whole of it: look up the tokens' embeddings, let every layer add its attention and its
 //! feed-forward step to them, and turn the rows that want logits into logits. All tensors are `[rows, width]`, one row
 //! for each token of the batch; they live in [`Scratch`] and are reused from pass to pass.
 
@@ -11,7 +11,7 @@ use crate::backend::Projection;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
-use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits};
+use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, Placement};
 
 /// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
 pub struct Runner<B: Backend> {
@@ -32,8 +32,8 @@ pub struct Runner<B: Backend> {
 pub struct RunnerOptions {
     /// Tokens in a sequence's context.
     pub ctx: usize,
-    /// Sequences in the KV cache at once.
-    pub max_sequences: usize,
+    /// Pages in the KV cache.
+    pub n_pages: usize,
     /// The largest batch.
     pub largest: BatchSize,
     /// The largest batch whose buffers are always there. Weights make room for those of a larger one and come back when
@@ -65,20 +65,13 @@ impl<B: Backend> LanguageModel for Runner<B> {
         batch.check(self.spec.n_vocab, self.options.largest.rows)?;
         let logit_rows = batch.logit_rows();
         self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.len() })?;
-        let rows = self.sequences.admit(batch)?;
-        self.frequencies.angles(&rows, &mut self.scratch.angles);
-
-        // x [rows, dim], the residual stream, begins as the tokens' embeddings.
-        self.backend.embed(&self.store, &self.spec, &rows, &mut self.scratch.x)?;
-        for layer in 0..self.spec.layers.len() {
-            self.attention(layer, &rows)?; // x += attention(norm(x))
-            self.feed_forward(layer)?; // x += feed_forward(norm(x))
+        let placement = self.sequences.admit(batch)?;
+        let logits = self.pass(&placement, &logit_rows);
+        match logits {
+            Ok(_) => self.sequences.commit(batch),
+            Err(_) => self.sequences.abandon(batch),
         }
-        let logits = self.logits(&logit_rows)?;
-
-        self.store.verify()?;
-        self.sequences.commit(batch);
-        Ok(logits)
+        logits
     }
 
     fn kv(&mut self) -> &mut dyn KvOps {
@@ -112,7 +105,7 @@ impl<B: Backend> Runner<B> {
             scratch: Scratch::new(&backend, &spec, options.always)?,
             size: options.always,
             frequencies: Frequencies::new(&spec.rope, factors.as_deref()),
-            sequences: Sequences::new(options.ctx, options.max_sequences),
+            sequences: Sequences::new(options.ctx, options.n_pages),
             options,
             spec,
             store,
@@ -123,6 +116,23 @@ impl<B: Backend> Runner<B> {
     /// The model's description.
     pub fn spec(&self) -> &ModelSpec {
         &self.spec
+    }
+
+    /// One pass: the logits `[logit_rows, n_vocab]` of a batch whose tokens have their places in the KV cache.
+    fn pass(&mut self, placement: &Placement, logit_rows: &[usize]) -> Result<Logits, ForwardError> {
+        placement.copies.iter().for_each(|&(from, to)| self.backend.copy_page(from, to));
+        self.frequencies.angles(&placement.rows, &mut self.scratch.angles);
+
+        // x [rows, dim], the residual stream, begins as the tokens' embeddings.
+        self.backend.embed(&self.store, &self.spec, &placement.rows, &mut self.scratch.x)?;
+        for layer in 0..self.spec.layers.len() {
+            self.attention(layer, placement)?; // x += attention(norm(x))
+            self.feed_forward(layer)?; // x += feed_forward(norm(x))
+        }
+        let logits = self.logits(logit_rows)?;
+
+        self.store.verify()?;
+        Ok(logits)
     }
 
     /// Makes the buffers right for a batch: the small ones that are always there, or as large as this one wants them.

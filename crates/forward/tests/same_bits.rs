@@ -147,6 +147,29 @@ fn tokens_that_were_taken_back_leave_nothing_behind() {
     });
 }
 
+/// Two sequences with a common beginning, which ends inside a page, and other pages in between.
+#[test]
+fn a_fork_and_what_it_came_from() {
+    let long: Vec<u32> = (0..100).map(|i| PROMPT[i * 7 % PROMPT.len()]).collect();
+    for_all(|case, model, setup| {
+        let one = run(&mut open(model, setup), &long, &[70, 16, 14]);
+        let other_tokens = [&long[..75], &PROMPT[..16]].concat();
+        let other = run(&mut open(model, setup), &other_tokens, &[70, 5, 16]);
+        let mut runner = open(model, setup);
+        run(&mut runner, &long[..86], &[70, 16]);
+        runner.kv().fork(SEQ, NEIGHBOUR, 75).unwrap();
+        let segments = vec![
+            segment(SEQ, 86, &long[86..93], LogitRows::All),
+            segment(NEIGHBOUR, 75, &PROMPT[..9], LogitRows::All),
+        ];
+        let both = rows(&runner.forward(&Batch { segments }).unwrap());
+        assert!(both == [&one[86..93], &other[75..84]].concat(), "{case}: other logits together");
+        runner.kv().remove(SEQ);
+        let rest = Batch::one(NEIGHBOUR, 84, PROMPT[9..16].to_vec(), LogitRows::All);
+        assert!(rows(&runner.forward(&rest).unwrap()) == other[84..], "{case}: other logits alone");
+    });
+}
+
 #[test]
 fn whichever_rows_ask_for_logits() {
     for_all(|case, model, setup| {

@@ -88,13 +88,20 @@ impl Work {
 
     /// The seconds that the last `n_tokens` of the context take.
     fn attend(&mut self, kernels: &Kernels, kv_type: KvType, [keys, values]: [&[u8]; 2], n_tokens: usize) -> f64 {
-        let stride = KV_WIDTH * kv_type.bytes();
-        let context = keys.len() / stride;
+        let head_bytes = keys.len() / N_KV_HEADS;
+        let row_bytes = kv_type.row_bytes(HEAD_DIM);
+        let context = head_bytes / row_bytes;
+        let mut key_tiles: Vec<&[u8]> = Vec::with_capacity(context.div_ceil(AttendArgs::TILE));
+        let mut value_tiles = key_tiles.clone();
         let layout = PartLayout::new(HEAD_DIM);
         let start = Instant::now();
         for first in (0..n_tokens).step_by(BLOCK) {
             let n_rows = BLOCK.min(n_tokens - first);
             for head in 0..N_KV_HEADS {
+                key_tiles.clear();
+                key_tiles.extend(keys[head * head_bytes..][..head_bytes].chunks(AttendArgs::TILE * row_bytes));
+                value_tiles.clear();
+                value_tiles.extend(values[head * head_bytes..][..head_bytes].chunks(AttendArgs::TILE * row_bytes));
                 let parts = &mut self.parts[..n_rows * N_GROUP * layout.len()];
                 layout.clear(parts);
                 kernels.attend(AttendArgs {
@@ -105,13 +112,12 @@ impl Work {
                     value_dim: HEAD_DIM,
                     queries: &self.queries[first * N_GROUP * HEAD_DIM..],
                     query_stride: N_GROUP * HEAD_DIM,
-                    keys: &keys[head * HEAD_DIM * kv_type.bytes()..],
-                    values: &values[head * HEAD_DIM * kv_type.bytes()..],
-                    key_stride: stride,
-                    value_stride: stride,
+                    keys: &key_tiles,
+                    values: &value_tiles,
                     start: 0,
                     n_positions: context,
                     first_row: context - n_tokens + first,
+                    window: usize::MAX,
                     scale: SCALE,
                     scratch: &mut self.scratch,
                     parts,

@@ -70,13 +70,14 @@ fn vectors_must_have_one_length() {
     }
 }
 
-/// The lengths of an attention of two tokens with two heads of five and six numbers over three positions.
+/// The lengths of an attention of two tokens with two heads of five and six numbers over 67 positions, of which the last three are
+/// the second tile.
 #[derive(Clone, Copy)]
 struct Lengths {
     queries: usize,
     keys: usize,
     values: usize,
-    stride: usize,
+    n_positions: usize,
     start: usize,
     scratch: usize,
     parts: usize,
@@ -91,13 +92,12 @@ fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
         value_dim: 6,
         queries: &vec![1.0; lengths.queries],
         query_stride: 11,
-        keys: &vec![0; lengths.keys],
-        values: &vec![0; lengths.values],
-        key_stride: lengths.stride,
-        value_stride: lengths.stride,
+        keys: &[&vec![0; 64 * kv_type.row_bytes(5)], &vec![0; lengths.keys]],
+        values: &[&vec![0; 64 * kv_type.row_bytes(6)], &vec![0; lengths.values]],
         start: lengths.start,
-        n_positions: 3,
-        first_row: lengths.start + 1,
+        n_positions: lengths.n_positions,
+        first_row: lengths.start + 65,
+        window: usize::MAX,
         scale: 1.0,
         scratch: &mut vec![0.0; lengths.scratch],
         parts: &mut vec![0.0; lengths.parts],
@@ -108,12 +108,11 @@ fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
 fn attend_checks_every_slice() {
     for kernels in Kernels::available() {
         for kv_type in [KvType::F16, KvType::F32] {
-            let (stride, bytes) = (32, kv_type.bytes());
             let right = Lengths {
                 queries: 21,
-                keys: 2 * stride + 5 * bytes,
-                values: 2 * stride + 6 * bytes,
-                stride,
+                keys: 3 * kv_type.row_bytes(5),
+                values: 3 * kv_type.row_bytes(6),
+                n_positions: 67,
                 start: 64,
                 scratch: AttendArgs::scratch_len(4, 5, 6),
                 parts: 4 * PartLayout::new(6).len(),
@@ -126,7 +125,8 @@ fn attend_checks_every_slice() {
             check("a run inside a tile", Lengths { start: 63, ..right });
             check("short scratch", Lengths { scratch: right.scratch - 1, ..right });
             check("a short part", Lengths { parts: right.parts - 1, ..right });
-            check("a stride that overflows", Lengths { stride: usize::MAX / 2 + 1, ..right });
+            check("a missing tile", Lengths { n_positions: 129, ..right });
+            check("positions that overflow", Lengths { n_positions: usize::MAX, ..right });
         }
     }
 }

@@ -45,6 +45,9 @@ impl<T: Pod> Buffer<T> {
         }
         let counted = ledger.reserve(what, n_bytes as u64)?;
         let bytes = MmapMut::map_anon(n_bytes).map_err(|source| StoreError::Memory { len: n_bytes, source })?;
+        // Without huge pages it works as well, only slower.
+        #[cfg(target_os = "linux")]
+        let _ = bytes.advise(memmap2::Advice::HugePage);
         Ok(Buffer { memory: Memory::Mapped { bytes, _counted: counted }, len })
     }
 

@@ -15,13 +15,15 @@ use store::{Buffer, Ledger, StoreError};
 use super::CpuTensor;
 use super::pool::Pool;
 use super::shared::SharedRows;
-use crate::Row;
 use crate::backend::AttendShape;
 use crate::kv::KvCache;
+use crate::{PAGE_TOKENS, PageId, Placement, Row};
 
 /// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
 /// it, and merging is one pass over a value against one over a thousand.
 const SPAN: usize = 1024;
+
+const SPAN_PAGES: usize = SPAN / PAGE_TOKENS;
 
 /// Queries that share a block. What belongs to 64 of them stays in the second-level cache, and a key is converted once
 /// for all of them.
@@ -53,6 +55,8 @@ struct Step<'a> {
     kv: &'a KvCache,
     shape: AttendShape,
     rows: &'a [Row],
+    /// Of each segment.
+    pages: &'a [Vec<PageId>],
     q: &'a CpuTensor,
 }
 
@@ -112,15 +116,16 @@ impl AttendScratch {
         pool: &Pool,
         kv: &KvCache,
         shape: AttendShape,
-        rows: &[Row],
+        placement: &Placement,
         q: &CpuTensor,
         out: &mut CpuTensor,
     ) {
+        let rows = &placement.rows[..];
         out.reshape(rows.len(), shape.n_heads * shape.value_dim);
         let n_tasks = pool.threads() * TASKS_PER_THREAD;
         let most = (BLOCK_QUERIES / shape.n_group()).min((rows.len() * shape.n_kv_heads).div_ceil(n_tasks)).max(1);
         cut_into_blocks(rows, most, &mut self.blocks);
-        let step = Step { kernels, kv, shape, rows, q };
+        let step = Step { kernels, kv, shape, rows, pages: &placement.pages, q };
         let n_spans = rows.iter().map(|row| row.position / SPAN + 1).max().unwrap_or(0);
         if n_spans > 1 && rows.len() * shape.n_kv_heads <= n_tasks {
             self.attend_by_span(&step, pool, n_spans, out);
@@ -241,25 +246,29 @@ impl Step<'_> {
         let (first, last) = (self.rows[rows.start], self.rows[rows.end - 1]);
         let start = span * SPAN;
         let n_positions = (last.position + 1 - start).min(SPAN);
-        let kv_type = self.kv.kv_type();
-        let view = self.kv.view(layer, first.slot, start + n_positions);
+        let mut tiles = [[&[][..]; SPAN_PAGES]; 2];
+        let pages = &self.pages[first.segment][start / PAGE_TOKENS..];
+        for (i, at) in (0..n_positions).step_by(PAGE_TOKENS).enumerate() {
+            let n = PAGE_TOKENS.min(n_positions - at);
+            [tiles[0][i], tiles[1][i]] = self.kv.tiles(layer, head, pages[i], n);
+        }
+        let n_tiles = n_positions.div_ceil(PAGE_TOKENS);
         let n_group = self.shape.n_group();
         self.layout().clear(parts);
         self.kernels.attend(AttendArgs {
-            kv_type,
+            kv_type: self.kv.kv_type(),
             n_rows: rows.len(),
             n_group,
             head_dim,
             value_dim,
             queries: &self.q.values()[rows.start * self.q.width + head * n_group * head_dim..],
             query_stride: self.q.width,
-            keys: &view.keys[start * view.key_bytes + head * head_dim * kv_type.bytes()..],
-            values: &view.values[start * view.value_bytes + head * value_dim * kv_type.bytes()..],
-            key_stride: view.key_bytes,
-            value_stride: view.value_bytes,
+            keys: &tiles[0][..n_tiles],
+            values: &tiles[1][..n_tiles],
             start,
             n_positions,
             first_row: first.position,
+            window: usize::MAX,
             scale: 1.0 / (head_dim as f32).sqrt(),
             scratch,
             parts,
@@ -280,5 +289,5 @@ fn cut_into_blocks(rows: &[Row], most: usize, blocks: &mut Vec<Block>) {
 
 /// Whether `next` is the token behind `row` in one sequence.
 fn follows(row: &Row, next: &Row) -> bool {
-    row.slot == next.slot && row.position + 1 == next.position
+    row.segment == next.segment && row.position + 1 == next.position
 }

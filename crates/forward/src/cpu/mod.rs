@@ -14,9 +14,9 @@ use kernels::{Kernels, KvType};
 use model::{ModelSpec, Rope};
 use store::{Buffer, Ledger, StoreError, WeightStore};
 
-use crate::Row;
 use crate::backend::{AttendShape, Backend, Projection};
 use crate::kv::KvCache;
+use crate::{PAGE_TOKENS, PageId, Placement, Row};
 pub use cores::auto_threads;
 use matmul::MatmulScratch;
 use pool::Pool;
@@ -39,8 +39,8 @@ pub struct CpuOptions {
     pub kv_type: KvType,
     /// Tokens in a sequence's context.
     pub ctx: usize,
-    /// Sequences in the KV cache.
-    pub max_sequences: usize,
+    /// Pages in the KV cache.
+    pub n_pages: usize,
     /// Where its memory is counted.
     pub ledger: Ledger,
 }
@@ -92,11 +92,11 @@ impl CpuBackend {
     ///
     /// Errors: the budget does not hold it.
     pub fn new(spec: &ModelSpec, options: CpuOptions) -> Result<CpuBackend, StoreError> {
-        let CpuOptions { kernels, threads, kv_type, ctx, max_sequences, ledger } = options;
+        let CpuOptions { kernels, threads, kv_type, ctx, n_pages, ledger } = options;
         Ok(CpuBackend {
             kernels,
             pool: Pool::new(threads),
-            kv: KvCache::new(spec, kv_type, ctx, max_sequences, &ledger)?,
+            kv: KvCache::new(spec, kv_type, n_pages, &ledger)?,
             matmul: MatmulScratch::new(threads),
             attend: attend::AttendScratch::new(spec, threads, ctx, &ledger)?,
             ledger,
@@ -108,9 +108,9 @@ impl CpuBackend {
         attend::AttendScratch::bytes(spec, threads, ctx) + MatmulScratch::bytes(spec, threads, rows)
     }
 
-    /// Bytes that the KV cache takes when it is full.
-    pub fn kv_bytes(spec: &ModelSpec, kv_type: KvType, ctx: usize, max_sequences: usize) -> u64 {
-        KvCache::bytes(spec, kv_type, ctx, max_sequences)
+    /// Bytes of a page of the KV cache.
+    pub fn page_bytes(spec: &ModelSpec, kv_type: KvType) -> u64 {
+        KvCache::page_bytes(spec, kv_type) as u64
     }
 
     /// Runs `step` on every row, on several threads where that pays.
@@ -195,14 +195,19 @@ impl Backend for CpuBackend {
         });
     }
 
-    fn append_kv(&mut self, layer: usize, rows: &[Row], k: &CpuTensor, v: &CpuTensor) {
-        for (r, row) in rows.iter().enumerate() {
-            self.kv.store(self.kernels, layer, row.slot, row.position, k.row(r), v.row(r));
+    fn append_kv(&mut self, layer: usize, placement: &Placement, k: &CpuTensor, v: &CpuTensor) {
+        for (r, row) in placement.rows.iter().enumerate() {
+            let page = placement.pages[row.segment][row.position / PAGE_TOKENS];
+            self.kv.store(self.kernels, layer, (page, row.position % PAGE_TOKENS), [k.row(r), v.row(r)]);
         }
     }
 
-    fn attend(&mut self, shape: AttendShape, rows: &[Row], q: &CpuTensor, out: &mut CpuTensor) {
-        self.attend.attend(self.kernels, &self.pool, &self.kv, shape, rows, q, out);
+    fn copy_page(&mut self, from: PageId, to: PageId) {
+        self.kv.copy_page(from, to);
+    }
+
+    fn attend(&mut self, shape: AttendShape, placement: &Placement, q: &CpuTensor, out: &mut CpuTensor) {
+        self.attend.attend(self.kernels, &self.pool, &self.kv, shape, placement, q, out);
     }
 
     fn swiglu(&mut self, gate: &mut CpuTensor, up: &CpuTensor) {

@@ -4,19 +4,24 @@ use kernels::{Kernels, KvType};
 use model::ModelSpec;
 use store::{Buffer, Ledger, StoreError};
 
-/// Keys and values of one layer, `[sequences, ctx, width]` each.
-struct LayerCache {
-    keys: Buffer<u8>,
-    values: Buffer<u8>,
-    key_bytes: usize,
-    value_bytes: usize,
+use super::{PAGE_TOKENS, PageId};
+
+/// Where a layer's keys and values lie in a page: `[heads, PAGE_TOKENS, row bytes]` each, so that what a head attends to is
+/// one run of memory.
+struct LayerPart {
+    n_heads: usize,
+    /// Offset in the page, and bytes of a row.
+    keys: (usize, usize),
+    values: (usize, usize),
 }
 
-/// Keys and values of all layers. Memory that was never written is not yet taken from the system.
+/// Keys and values of all layers in pages, `[pages, layers, keys and values]`. Memory that was never written is not yet
+/// taken from the system.
 pub(crate) struct KvCache {
     kv_type: KvType,
-    ctx: usize,
-    layers: Vec<LayerCache>,
+    layers: Vec<LayerPart>,
+    page_bytes: usize,
+    bytes: Buffer<u8>,
 }
 
 impl KvCache {
@@ -24,71 +29,65 @@ impl KvCache {
     pub(crate) fn new(
         spec: &ModelSpec,
         kv_type: KvType,
-        ctx: usize,
-        max_sequences: usize,
+        n_pages: usize,
         ledger: &Ledger,
     ) -> Result<KvCache, StoreError> {
-        let layer = |l: &model::Layer| {
-            let (keys, values) = l.kv_widths();
-            let (key_bytes, value_bytes) = (keys * kv_type.bytes(), values * kv_type.bytes());
-            let positions = ctx * max_sequences;
-            let buffer = |width| Buffer::zeroed(ledger, "KV cache", positions * width);
-            Ok(LayerCache { keys: buffer(key_bytes)?, values: buffer(value_bytes)?, key_bytes, value_bytes })
-        };
-        Ok(KvCache { kv_type, ctx, layers: spec.layers.iter().map(layer).collect::<Result<_, StoreError>>()? })
+        let (layers, page_bytes) = layout(spec, kv_type);
+        let bytes = Buffer::zeroed(ledger, "KV cache", n_pages * page_bytes)?;
+        Ok(KvCache { kv_type, layers, page_bytes, bytes })
     }
 
-    /// Bytes of a cache of this shape.
-    pub(crate) fn bytes(spec: &ModelSpec, kv_type: KvType, ctx: usize, max_sequences: usize) -> u64 {
-        let a_token: usize = spec.layers.iter().map(|l| l.kv_widths()).map(|(k, v)| (k + v) * kv_type.bytes()).sum();
-        (a_token * ctx * max_sequences) as u64
+    /// Bytes of a page.
+    pub(crate) fn page_bytes(spec: &ModelSpec, kv_type: KvType) -> usize {
+        layout(spec, kv_type).1
     }
 
     pub(crate) fn kv_type(&self) -> KvType {
         self.kv_type
     }
 
-    /// Stores one token's keys and values.
-    pub(crate) fn store(
-        &mut self,
-        kernels: &Kernels,
-        layer: usize,
-        slot: usize,
-        position: usize,
-        k: &[f32],
-        v: &[f32],
-    ) {
-        let at = slot * self.ctx + position;
-        let layer = &mut self.layers[layer];
-        kernels.store_kv(
-            self.kv_type,
-            k,
-            &mut layer.keys.values_mut()[at * layer.key_bytes..(at + 1) * layer.key_bytes],
-        );
-        kernels.store_kv(
-            self.kv_type,
-            v,
-            &mut layer.values.values_mut()[at * layer.value_bytes..(at + 1) * layer.value_bytes],
-        );
+    /// Stores one token's keys and values as row `row` of a page.
+    pub(crate) fn store(&mut self, kernels: &Kernels, layer: usize, (page, row): (PageId, usize), [k, v]: [&[f32]; 2]) {
+        let layer = &self.layers[layer];
+        let page = &mut self.bytes.values_mut()[page.0 as usize * self.page_bytes..][..self.page_bytes];
+        for ((offset, row_bytes), x) in [(layer.keys, k), (layer.values, v)] {
+            for (head, x) in x.chunks_exact(x.len() / layer.n_heads).enumerate() {
+                let at = offset + (head * PAGE_TOKENS + row) * row_bytes;
+                kernels.store_kv(self.kv_type, x, &mut page[at..at + row_bytes]);
+            }
+        }
     }
 
-    /// A sequence's first `n_positions` keys and values, and the bytes from one position to the next of each.
-    pub(crate) fn view(&self, layer: usize, slot: usize, n_positions: usize) -> KvView<'_> {
+    /// A head's keys and its values in the first `n` rows of a page.
+    pub(crate) fn tiles(&self, layer: usize, head: usize, page: PageId, n: usize) -> [&[u8]; 2] {
         let layer = &self.layers[layer];
-        let at = slot * self.ctx;
-        KvView {
-            keys: &layer.keys.values()[at * layer.key_bytes..(at + n_positions) * layer.key_bytes],
-            values: &layer.values.values()[at * layer.value_bytes..(at + n_positions) * layer.value_bytes],
-            key_bytes: layer.key_bytes,
-            value_bytes: layer.value_bytes,
-        }
+        let page = &self.bytes.values()[page.0 as usize * self.page_bytes..][..self.page_bytes];
+        [layer.keys, layer.values].map(|(offset, row_bytes)| {
+            let at = offset + head * PAGE_TOKENS * row_bytes;
+            &page[at..at + n * row_bytes]
+        })
+    }
+
+    /// Copies a page over another.
+    pub(crate) fn copy_page(&mut self, from: PageId, to: PageId) {
+        let [from, to] = [from, to].map(|page| page.0 as usize * self.page_bytes);
+        self.bytes.values_mut().copy_within(from..from + self.page_bytes, to);
     }
 }
 
-/// A run of cached positions of one layer and sequence.
-pub(crate) struct KvView<'a> {
-    pub(crate) keys: &'a [u8],
-    pub(crate) values: &'a [u8],
-    pub(crate) key_bytes: usize,
-    pub(crate) value_bytes: usize,
+/// The parts of a page and its length.
+fn layout(spec: &ModelSpec, kv_type: KvType) -> (Vec<LayerPart>, usize) {
+    let mut at = 0;
+    let layer = |layer: &model::Layer| {
+        let a = &layer.attention;
+        let mut part = |dim: usize| {
+            let row_bytes = kv_type.row_bytes(dim);
+            let offset = at;
+            at += a.n_kv_heads * PAGE_TOKENS * row_bytes;
+            (offset, row_bytes)
+        };
+        LayerPart { n_heads: a.n_kv_heads, keys: part(a.head_dim), values: part(a.value_dim) }
+    };
+    let layers = spec.layers.iter().map(layer).collect();
+    (layers, at)
 }

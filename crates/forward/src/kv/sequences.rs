@@ -1,98 +1,163 @@
-//! Which sequence has which place in the cache, and how many tokens.
+//! Which sequence has which pages of the cache, and how many tokens.
 
-use super::KvOps;
-use crate::{Batch, ForwardError, Row, SeqId};
+use std::collections::BTreeMap;
 
-/// A place in the cache and who has it.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    seq: SeqId,
+use super::pages::Pages;
+use super::{KvOps, PAGE_TOKENS, PageId};
+use crate::{Batch, ForwardError, Placement, Row, SeqId};
+
+/// A sequence in the cache.
+#[derive(Debug, Default)]
+struct Sequence {
+    /// Tokens whose keys and values are there.
     len: usize,
+    /// At least those of its tokens, in order.
+    pages: Vec<PageId>,
 }
 
 /// The sequences in the cache.
 #[derive(Debug)]
 pub(crate) struct Sequences {
     ctx: usize,
-    places: Vec<Option<Place>>,
+    pages: Pages,
+    sequences: BTreeMap<SeqId, Sequence>,
 }
 
 impl Sequences {
-    pub(crate) fn new(ctx: usize, max_sequences: usize) -> Sequences {
-        Sequences { ctx, places: vec![None; max_sequences] }
+    /// For sequences of up to `ctx` tokens in `n_pages` pages.
+    pub(crate) fn new(ctx: usize, n_pages: usize) -> Sequences {
+        Sequences { ctx, pages: Pages::new(n_pages), sequences: BTreeMap::new() }
     }
 
-    /// Gives every token of a batch its place and position, and new sequences a place, but lengthens none yet.
+    /// Gives every token of a batch its position and a page to lie in, but lengthens no sequence yet. Afterwards the pass
+    /// must [`commit`](Sequences::commit) or [`abandon`](Sequences::abandon) the batch.
     ///
-    /// Errors: a segment does not begin at its sequence's end, or there is no room.
-    pub(crate) fn admit(&mut self, batch: &Batch) -> Result<Vec<Row>, ForwardError> {
+    /// Errors: a segment does not begin at its sequence's end, or there is no room. Nothing has changed then.
+    pub(crate) fn admit(&mut self, batch: &Batch) -> Result<Placement, ForwardError> {
+        let mut wanted = 0;
         for segment in &batch.segments {
-            let len = self.len(segment.seq);
-            if segment.start != len {
-                return Err(ForwardError::Position { seq: segment.seq, start: segment.start, len });
+            let (seq, start, n) = (segment.seq, segment.start, segment.tokens.len());
+            let len = self.len(seq);
+            if start != len {
+                return Err(ForwardError::Position { seq, start, len });
             }
-            let wanted = len + segment.tokens.len();
-            if wanted > self.ctx {
-                return Err(ForwardError::ContextFull { ctx: self.ctx, wanted });
+            if len + n > self.ctx {
+                return Err(ForwardError::ContextFull { ctx: self.ctx, wanted: len + n });
             }
+            wanted += self.n_new_pages(seq, n);
         }
-        let new = batch.segments.iter().filter(|s| self.find(s.seq).is_none()).count();
-        if new > self.places.iter().filter(|p| p.is_none()).count() {
-            return Err(ForwardError::TooManySequences { max: self.places.len() });
+        if wanted > self.pages.n_free() {
+            return Err(ForwardError::KvFull { wanted, free: self.pages.n_free() });
         }
-        let mut rows = Vec::with_capacity(batch.n_rows());
-        for segment in &batch.segments {
-            let slot = self.find_or_take(segment.seq);
-            let positions = segment.start..;
-            rows.extend(segment.tokens.iter().zip(positions).map(|(&token, position)| Row { token, slot, position }));
+        let mut placement = Placement::default();
+        for (i, segment) in batch.segments.iter().enumerate() {
+            let sequence = self.sequences.entry(segment.seq).or_default();
+            let copied = sequence.make_room(segment.tokens.len(), &mut self.pages);
+            placement.copies.extend(copied);
+            placement.pages.push(sequence.pages.clone());
+            let tokens = segment.tokens.iter().zip(segment.start..);
+            placement.rows.extend(tokens.map(|(&token, position)| Row { token, segment: i, position }));
         }
-        Ok(rows)
+        Ok(placement)
     }
 
     /// Lengthens the sequences by their segments, once the pass has succeeded.
     pub(crate) fn commit(&mut self, batch: &Batch) {
         for segment in &batch.segments {
-            let slot = self.find_or_take(segment.seq);
-            if let Some(place) = &mut self.places[slot] {
-                place.len += segment.tokens.len();
+            if let Some(sequence) = self.sequences.get_mut(&segment.seq) {
+                sequence.len += segment.tokens.len();
             }
         }
     }
 
-    fn find(&self, seq: SeqId) -> Option<usize> {
-        self.places.iter().position(|p| p.is_some_and(|p| p.seq == seq))
+    /// Frees the pages that were taken for a batch whose pass has failed.
+    pub(crate) fn abandon(&mut self, batch: &Batch) {
+        for segment in &batch.segments {
+            match self.len(segment.seq) {
+                0 => self.remove(segment.seq),
+                len => self.truncate(segment.seq, len),
+            }
+        }
+    }
+}
+
+impl Sequence {
+    /// The page that the next token lies in, if that is neither a new one nor the sequence's alone.
+    fn shared_page(&self, pages: &Pages) -> Option<PageId> {
+        let page = self.pages.get(self.len / PAGE_TOKENS).copied();
+        page.filter(|page| pages.is_shared(*page))
     }
 
-    fn find_or_take(&mut self, seq: SeqId) -> usize {
-        self.find(seq).unwrap_or_else(|| {
-            let free = self.places.iter().position(Option::is_none).expect("admit has counted the free places");
-            self.places[free] = Some(Place { seq, len: 0 });
-            free
-        })
+    /// Takes pages for `n` more tokens, and a copy of the page that the first of them shares with another sequence: the
+    /// page to copy and where to.
+    fn make_room(&mut self, n: usize, pages: &mut Pages) -> Option<(PageId, PageId)> {
+        let mut take = || pages.take().expect("the free pages have been counted");
+        let n_pages = (self.len + n).div_ceil(PAGE_TOKENS);
+        while self.pages.len() < n_pages {
+            self.pages.push(take());
+        }
+        let shared = self.shared_page(pages)?;
+        let own = pages.take().expect("the free pages have been counted");
+        self.pages[self.len / PAGE_TOKENS] = own;
+        pages.release(shared);
+        Some((shared, own))
     }
 }
 
 impl KvOps for Sequences {
     fn len(&self, seq: SeqId) -> usize {
-        self.find(seq).and_then(|i| self.places[i]).map_or(0, |p| p.len)
+        self.sequences.get(&seq).map_or(0, |sequence| sequence.len)
     }
 
     fn truncate(&mut self, seq: SeqId, len: usize) {
-        if let Some(i) = self.find(seq)
-            && let Some(place) = &mut self.places[i]
-        {
-            place.len = place.len.min(len);
+        if let Some(sequence) = self.sequences.get_mut(&seq) {
+            sequence.len = sequence.len.min(len);
+            let kept = sequence.len.div_ceil(PAGE_TOKENS);
+            sequence.pages.drain(kept..).for_each(|page| self.pages.release(page));
         }
     }
 
     fn remove(&mut self, seq: SeqId) {
-        if let Some(i) = self.find(seq) {
-            self.places[i] = None;
+        if let Some(sequence) = self.sequences.remove(&seq) {
+            sequence.pages.into_iter().for_each(|page| self.pages.release(page));
         }
+    }
+
+    fn fork(&mut self, seq: SeqId, copy: SeqId, len: usize) -> Result<(), ForwardError> {
+        let has = self.len(seq);
+        if len > has {
+            return Err(ForwardError::Position { seq, start: len, len: has });
+        }
+        if seq == copy {
+            self.truncate(seq, len);
+            return Ok(());
+        }
+        let pages: Vec<PageId> = match self.sequences.get(&seq) {
+            Some(sequence) => sequence.pages[..len.div_ceil(PAGE_TOKENS)].to_vec(),
+            None => Vec::new(),
+        };
+        pages.iter().for_each(|&page| self.pages.share(page));
+        self.remove(copy);
+        self.sequences.insert(copy, Sequence { len, pages });
+        Ok(())
     }
 
     fn context(&self) -> usize {
         self.ctx
+    }
+
+    fn n_pages(&self) -> usize {
+        self.pages.n()
+    }
+
+    fn n_free_pages(&self) -> usize {
+        self.pages.n_free()
+    }
+
+    fn n_new_pages(&self, seq: SeqId, n: usize) -> usize {
+        let Some(sequence) = self.sequences.get(&seq) else { return n.div_ceil(PAGE_TOKENS) };
+        let more = (sequence.len + n).div_ceil(PAGE_TOKENS).saturating_sub(sequence.pages.len());
+        more + usize::from(n > 0 && sequence.shared_page(&self.pages).is_some())
     }
 }
 
@@ -101,30 +166,125 @@ mod tests {
     use super::*;
     use crate::LogitRows;
 
+    const CTX: usize = 4 * PAGE_TOKENS;
+
     fn batch(seq: u64, start: usize, n: usize) -> Batch {
         Batch::one(SeqId(seq), start, vec![0; n], LogitRows::Last)
     }
 
+    fn grow(sequences: &mut Sequences, seq: u64, n: usize) -> Placement {
+        let batch = batch(seq, sequences.len(SeqId(seq)), n);
+        let placement = sequences.admit(&batch).unwrap();
+        sequences.commit(&batch);
+        placement
+    }
+
     #[test]
     fn a_refused_batch_changes_nothing() {
-        let mut sequences = Sequences::new(4, 1);
+        let mut sequences = Sequences::new(CTX, 5);
         assert!(matches!(sequences.admit(&batch(1, 1, 1)), Err(ForwardError::Position { len: 0, .. })));
-        assert!(matches!(sequences.admit(&batch(1, 0, 5)), Err(ForwardError::ContextFull { wanted: 5, .. })));
-        sequences.admit(&batch(1, 0, 4)).unwrap();
-        sequences.commit(&batch(1, 0, 4));
-        assert!(matches!(sequences.admit(&batch(2, 0, 1)), Err(ForwardError::TooManySequences { max: 1 })));
-        assert_eq!(sequences.len(SeqId(1)), 4);
+        assert!(matches!(sequences.admit(&batch(1, 0, CTX + 1)), Err(ForwardError::ContextFull { .. })));
+        grow(&mut sequences, 1, CTX);
+        let two = Batch { segments: [batch(2, 0, 64), batch(3, 0, 1)].map(|b| b.segments[0].clone()).to_vec() };
+        assert!(matches!(sequences.admit(&two), Err(ForwardError::KvFull { wanted: 2, free: 1 })));
+        assert_eq!((sequences.len(SeqId(1)), sequences.n_free_pages()), (CTX, 1));
+        grow(&mut sequences, 2, 64);
+        assert_eq!(sequences.n_free_pages(), 0);
     }
 
     #[test]
     fn truncating_and_removing_make_room() {
-        let mut sequences = Sequences::new(4, 1);
-        sequences.admit(&batch(1, 0, 4)).unwrap();
-        sequences.commit(&batch(1, 0, 4));
-        sequences.truncate(SeqId(1), 2);
-        assert_eq!(sequences.admit(&batch(1, 2, 1)).unwrap(), [Row { token: 0, slot: 0, position: 2 }]);
+        let mut sequences = Sequences::new(CTX, 4);
+        grow(&mut sequences, 1, CTX);
+        sequences.truncate(SeqId(1), 65);
+        assert_eq!((sequences.n_free_pages(), sequences.n_new_pages(SeqId(1), 63)), (2, 0));
+        let placement = grow(&mut sequences, 1, 1);
+        assert_eq!(placement.rows, [Row { token: 0, segment: 0, position: 65 }]);
         sequences.remove(SeqId(1));
-        assert_eq!(sequences.len(SeqId(1)), 0);
-        assert!(sequences.admit(&batch(2, 0, 1)).is_ok());
+        assert_eq!((sequences.len(SeqId(1)), sequences.n_free_pages()), (0, 4));
+    }
+
+    #[test]
+    fn what_a_failed_pass_took_is_free_again() {
+        let mut sequences = Sequences::new(CTX, 4);
+        grow(&mut sequences, 1, 60);
+        let both = Batch { segments: [batch(1, 60, 70), batch(2, 0, 1)].map(|b| b.segments[0].clone()).to_vec() };
+        sequences.admit(&both).unwrap();
+        assert_eq!(sequences.n_free_pages(), 0);
+        sequences.abandon(&both);
+        assert_eq!((sequences.len(SeqId(1)), sequences.n_free_pages()), (60, 3));
+    }
+
+    #[test]
+    fn a_fork_shares_pages_until_it_writes() {
+        let mut sequences = Sequences::new(CTX, 6);
+        grow(&mut sequences, 1, 100);
+        assert!(sequences.fork(SeqId(1), SeqId(2), 101).is_err());
+        sequences.fork(SeqId(1), SeqId(2), 90).unwrap();
+        assert_eq!((sequences.len(SeqId(2)), sequences.n_free_pages()), (90, 4));
+        assert_eq!((sequences.n_new_pages(SeqId(2), 1), sequences.n_new_pages(SeqId(2), 0)), (1, 0));
+        // The first to write gets the copy; the other then has the page alone.
+        let [from, to] = match grow(&mut sequences, 2, 1).copies[..] {
+            [(from, to)] => [from, to],
+            ref copies => panic!("{copies:?}"),
+        };
+        assert_ne!(from, to);
+        assert_eq!(grow(&mut sequences, 1, 1).copies, []);
+        assert_eq!(sequences.n_free_pages(), 3);
+        sequences.remove(SeqId(1));
+        assert_eq!(sequences.n_free_pages(), 4);
+        sequences.remove(SeqId(2));
+        assert_eq!(sequences.n_free_pages(), 6);
+    }
+
+    #[test]
+    fn a_fork_at_the_end_of_a_page_copies_nothing() {
+        let mut sequences = Sequences::new(CTX, 4);
+        grow(&mut sequences, 1, 64);
+        sequences.fork(SeqId(1), SeqId(2), 64).unwrap();
+        assert_eq!(grow(&mut sequences, 2, 1).copies, []);
+        assert_eq!(sequences.n_free_pages(), 2);
+        // Taking back into the shared page and writing there leaves the other's alone.
+        sequences.truncate(SeqId(2), 10);
+        assert_eq!(grow(&mut sequences, 2, 1).copies.len(), 1);
+        sequences.fork(SeqId(2), SeqId(2), 3).unwrap();
+        assert_eq!((sequences.len(SeqId(2)), sequences.len(SeqId(1))), (3, 64));
+    }
+
+    /// Whatever is done, a page is free or has as many owners as sequences that list it.
+    #[test]
+    fn no_page_is_lost_or_owned_twice() {
+        let mut state = 7u64;
+        let mut random = |n: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % n
+        };
+        let mut sequences = Sequences::new(CTX, 12);
+        for _ in 0..20_000 {
+            let (seq, other) = (SeqId(random(5)), SeqId(random(5)));
+            let len = sequences.len(seq);
+            match random(5) {
+                0 => sequences.truncate(seq, random(len as u64 + 1) as usize),
+                1 => sequences.remove(seq),
+                2 => sequences.fork(seq, other, random(len as u64 + 1) as usize).unwrap(),
+                _ => {
+                    let batch = batch(seq.0, len, random(90) as usize + 1);
+                    if sequences.admit(&batch).is_ok() {
+                        if random(4) == 0 { sequences.abandon(&batch) } else { sequences.commit(&batch) }
+                    }
+                }
+            }
+            let mut n_owners = [0; 12];
+            for sequence in sequences.sequences.values() {
+                assert_eq!(sequence.pages.len(), sequence.len.div_ceil(PAGE_TOKENS));
+                sequence.pages.iter().for_each(|page| n_owners[page.0 as usize] += 1);
+            }
+            assert_eq!(n_owners.iter().filter(|n| **n == 0).count(), sequences.n_free_pages());
+            for (page, n) in n_owners.iter().enumerate() {
+                assert_eq!(sequences.pages.is_shared(PageId(page as u32)), *n > 1);
+            }
+        }
+        (0..5).for_each(|seq| sequences.remove(SeqId(seq)));
+        assert_eq!(sequences.n_free_pages(), 12);
     }
 }

@@ -1,7 +1,8 @@
 //! What the stories about logits share: a runner on a tiny model, and ways to feed it.
 
 use forward::{
-    Batch, BatchSize, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, Runner, RunnerOptions, SeqId,
+    Batch, BatchSize, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Runner,
+    RunnerOptions, SeqId,
 };
 use kernels::Kernels;
 use model::ModelSpec;
@@ -63,16 +64,17 @@ pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBack
 
 /// Opens a model of which the header has been read before.
 pub(crate) fn open_read(header: &Gguf, setup: Setup, ledger: &Ledger) -> Result<Runner<CpuBackend>, StoreError> {
-    let max_sequences = 3;
+    // Three sequences.
+    let n_pages = 3 * setup.ctx.div_ceil(PAGE_TOKENS);
     let ledger = ledger.clone();
     let spec = ModelSpec::from_gguf(header).expect("the model is complete");
     let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy } = setup;
     let plan = plan_for(&spec, pinned_share, policy);
     let options = StoreOptions { io, max_read_rate: None };
     let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;
-    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, max_sequences, ledger });
+    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, n_pages, ledger });
     let size = |rows| BatchSize { rows, logit_rows: rows };
-    let limits = RunnerOptions { ctx, max_sequences, largest: size(128), always: size(3) };
+    let limits = RunnerOptions { ctx, n_pages, largest: size(128), always: size(3) };
     Ok(Runner::new(spec, store, backend?, limits).expect("the file can be read"))
 }
 

@@ -20,6 +20,11 @@ impl KvType {
         }
     }
 
+    /// Bytes of a row of `dim` cached numbers.
+    pub const fn row_bytes(self, dim: usize) -> usize {
+        dim * self.bytes()
+    }
+
     /// The cached number that starts the bytes `at`.
     pub(crate) fn read(self, bytes: &[u8], index: usize) -> f32 {
         match self {

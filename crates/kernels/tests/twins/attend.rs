@@ -17,8 +17,7 @@ struct Case {
     /// Positions in the sequence, of which the last `n_rows` are the queries' own.
     n_positions: usize,
     n_rows: usize,
-    /// Numbers between one position's and the next's.
-    gap: usize,
+    window: usize,
     magnitude: f32,
     seed: u64,
 }
@@ -36,10 +35,11 @@ fn cases(max_positions: usize) -> impl Strategy<Value = Case> {
     let magnitude = prop::sample::select(vec![1e-3f32, 1.0, 8.0]);
     let dim = || prop_oneof![1..140usize, prop::sample::select(vec![16usize, 32, 48, 64, 128])];
     let rows = (1..max_positions, 1..20usize);
-    (kv_type, 1..9usize, dim(), dim(), rows, 0..3usize, magnitude, any::<u64>()).prop_map(
-        |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), gap, magnitude, seed)| {
+    let window = prop_oneof![Just(usize::MAX), 1..max_positions];
+    (kv_type, 1..9usize, dim(), dim(), rows, window, magnitude, any::<u64>()).prop_map(
+        |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), window, magnitude, seed)| {
             let n_rows = n_rows.min(n_positions);
-            Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, gap, magnitude, seed }
+            Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, magnitude, seed }
         },
     )
 }
@@ -49,11 +49,9 @@ impl Attention {
         let mut random = Random::new(case.seed);
         let queries = random.vector(case.n_rows * case.n_group * case.head_dim, case.magnitude);
         let mut cache = |dim: usize| {
-            let x = random.vector(case.n_positions * (dim + case.gap), case.magnitude);
+            let x = random.vector(case.n_positions * dim, case.magnitude);
             let mut bytes = vec![0; x.len() * case.kv_type.bytes()];
             Kernels::scalar().store_kv(case.kv_type, &x, &mut bytes);
-            // The last position ends the slice.
-            bytes.truncate(bytes.len() - case.gap * case.kv_type.bytes());
             bytes
         };
         let (keys, values) = (cache(case.head_dim), cache(case.value_dim));
@@ -64,8 +62,8 @@ impl Attention {
         1.0 / (self.case.head_dim as f32).sqrt()
     }
 
-    fn strides(&self) -> [usize; 2] {
-        [self.case.head_dim, self.case.value_dim].map(|dim| (dim + self.case.gap) * self.case.kv_type.bytes())
+    fn row_bytes(&self) -> [usize; 2] {
+        [self.case.head_dim, self.case.value_dim].map(|dim| self.case.kv_type.row_bytes(dim))
     }
 
     /// Attends with some rows and heads, in runs that begin at these positions; `[rows, heads, value_dim]`.
@@ -81,7 +79,7 @@ impl Attention {
         let layout = PartLayout::new(value_dim);
         let mut parts = vec![f32::NAN; n_queries * layout.len()];
         layout.clear(&mut parts);
-        let [key_stride, value_stride] = self.strides();
+        let [key_bytes, value_bytes] = self.row_bytes();
         for (i, &start) in starts.iter().enumerate() {
             let end = starts.get(i + 1).copied().unwrap_or(n_positions);
             let first_query = (rows.start * n_group + heads.start) * head_dim;
@@ -93,13 +91,12 @@ impl Attention {
                 value_dim,
                 queries: &self.queries[first_query..],
                 query_stride: n_group * head_dim,
-                keys: &self.keys[start * key_stride..],
-                values: &self.values[start * value_stride..],
-                key_stride,
-                value_stride,
+                keys: &tiles(&self.keys[start * key_bytes..], key_bytes),
+                values: &tiles(&self.values[start * value_bytes..], value_bytes),
                 start,
                 n_positions: end - start,
                 first_row: n_positions - self.case.n_rows + rows.start,
+                window: self.case.window,
                 scale: self.scale(),
                 scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(n_queries, head_dim, value_dim)],
                 parts: &mut parts,
@@ -116,22 +113,23 @@ impl Attention {
 
     /// The same by the book, in f64 throughout.
     fn exact(&self) -> Vec<f32> {
-        let Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, .. } = self.case;
-        let [key_stride, value_stride] = self.strides();
+        let Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, .. } = self.case;
+        let [key_bytes, value_bytes] = self.row_bytes();
         let mut out = Vec::new();
         for q in 0..n_rows * n_group {
             let query = &self.queries[q * head_dim..][..head_dim];
-            let n_visible = n_positions - n_rows + q / n_group + 1;
+            let end = n_positions - n_rows + q / n_group + 1;
+            let visible = end.saturating_sub(window)..end;
             let score = |p: usize| -> f64 {
-                let key = (0..head_dim).map(|i| number(kv_type, &self.keys[p * key_stride..], i));
+                let key = (0..head_dim).map(|i| number(kv_type, &self.keys[p * key_bytes..], i));
                 key.zip(query).map(|(k, &q)| k * f64::from(q)).sum::<f64>() * f64::from(self.scale())
             };
-            let scores: Vec<f64> = (0..n_visible).map(score).collect();
+            let scores: Vec<f64> = visible.clone().map(score).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             out.extend((0..value_dim).map(|i| {
-                let value = |p: usize| number(kv_type, &self.values[p * value_stride..], i);
-                scores.iter().enumerate().map(|(p, s)| (s - max).exp() / sum * value(p)).sum::<f64>() as f32
+                let value = |p: usize| number(kv_type, &self.values[p * value_bytes..], i);
+                scores.iter().zip(visible.clone()).map(|(s, p)| (s - max).exp() / sum * value(p)).sum::<f64>() as f32
             }));
         }
         out
@@ -146,6 +144,11 @@ impl Attention {
         let rounding = (6.0 * self.case.n_positions as f64 + 32.0) * ROUNDING;
         (2.0 * score + rounding) * m
     }
+}
+
+/// Rows by tiles.
+fn tiles(bytes: &[u8], row_bytes: usize) -> Vec<&[u8]> {
+    bytes.chunks(AttendArgs::TILE * row_bytes).collect()
 }
 
 /// Number `i` of a cached row.
@@ -205,31 +208,36 @@ proptest! {
 
 fn small(n_positions: usize, n_rows: usize) -> Case {
     let (kv_type, head_dim, value_dim) = (KvType::F16, 32, 48);
-    Case { kv_type, n_group: 3, head_dim, value_dim, n_positions, n_rows, gap: 1, magnitude: 1.0, seed: 5 }
+    Case { kv_type, n_group: 3, head_dim, value_dim, n_positions, n_rows, window: usize::MAX, magnitude: 1.0, seed: 5 }
 }
 
 /// The number at `i` of position `p` becomes a NaN.
-fn break_position(cache: &mut [u8], kv_type: KvType, stride: usize, p: usize, i: usize) {
-    let at = p * stride + i * kv_type.bytes();
+fn break_position(cache: &mut [u8], kv_type: KvType, row_bytes: usize, p: usize, i: usize) {
+    let at = p * row_bytes + i * kv_type.bytes();
     Kernels::scalar().store_kv(kv_type, &[f32::NAN], &mut cache[at..at + kv_type.bytes()]);
 }
 
 /// A broken key or value breaks the rows that see it and leaves the others' bits alone; a broken query its own output.
 #[test]
 fn a_nan_reaches_what_sees_it_and_no_other() {
-    let case = small(100, 40);
+    for window in [usize::MAX, 30] {
+        a_nan_reaches(&Case { window, ..small(100, 40) });
+    }
+}
+
+fn a_nan_reaches(case: &Case) {
     let width = case.n_group * case.value_dim;
     for kernels in Kernels::available() {
-        let whole = Attention::new(&case).attend_all(kernels);
-        for p in [60, 63, 64, 77, 99] {
-            let (mut broken_key, mut broken_value) = (Attention::new(&case), Attention::new(&case));
-            let [key_stride, value_stride] = broken_key.strides();
-            break_position(&mut broken_key.keys, case.kv_type, key_stride, p, 7);
-            break_position(&mut broken_value.values, case.kv_type, value_stride, p, 7);
+        let whole = Attention::new(case).attend_all(kernels);
+        for p in [40, 60, 63, 64, 77, 99] {
+            let (mut broken_key, mut broken_value) = (Attention::new(case), Attention::new(case));
+            let [key_bytes, value_bytes] = broken_key.row_bytes();
+            break_position(&mut broken_key.keys, case.kv_type, key_bytes, p, 7);
+            break_position(&mut broken_value.values, case.kv_type, value_bytes, p, 7);
             let by_key = broken_key.attend_all(kernels);
             let by_value = broken_value.attend_all(kernels);
             for (i, whole) in whole.iter().enumerate() {
-                let sees = 60 + i / width >= p;
+                let sees = (p..p.saturating_add(case.window)).contains(&(60 + i / width));
                 assert_eq!(by_key[i].is_nan(), sees, "{kernels:?} key {p}, number {i}");
                 assert!(sees || by_key[i].to_bits() == whole.to_bits(), "{kernels:?} key {p}, number {i}");
                 let meets = sees && i % case.value_dim == 7;
@@ -237,7 +245,7 @@ fn a_nan_reaches_what_sees_it_and_no_other() {
                 assert!(meets || by_value[i].to_bits() == whole.to_bits(), "{kernels:?} value {p}, number {i}");
             }
         }
-        let mut broken = Attention::new(&case);
+        let mut broken = Attention::new(case);
         let query = 17;
         broken.queries[query * case.head_dim + 3] = f32::NAN;
         for (i, (got, whole)) in broken.attend_all(kernels).iter().zip(&whole).enumerate() {
@@ -257,7 +265,7 @@ fn nothing_seen_is_zeros() {
         let mut after_one = vec![0.0; 3 * 3 * layout.len()];
         layout.clear(&mut after_one);
         let cleared = after_one.clone();
-        let [key_stride, value_stride] = attention.strides();
+        let [key_bytes, value_bytes] = attention.row_bytes();
         kernels.attend(AttendArgs {
             kv_type: KvType::F16,
             n_rows: 3,
@@ -266,13 +274,12 @@ fn nothing_seen_is_zeros() {
             value_dim: 48,
             queries: &attention.queries,
             query_stride: 96,
-            keys: &attention.keys,
-            values: &attention.values,
-            key_stride,
-            value_stride,
+            keys: &tiles(&attention.keys, key_bytes),
+            values: &tiles(&attention.values, value_bytes),
             start: 64,
             n_positions: 6,
             first_row: 61,
+            window: usize::MAX,
             scale: 1.0,
             scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(9, 32, 48)],
             parts: &mut after_one,

@@ -1,5 +1,7 @@
 //! The operands of attention.
 
+use std::ops::Range;
+
 use super::part::PartLayout;
 use super::tiles;
 use crate::ops::KvType;
@@ -13,13 +15,13 @@ pub(crate) const TILE: usize = 64;
 /// The operands of [`Kernels::attend`](crate::Kernels::attend): consecutive tokens of a sequence, the query heads of
 /// each that share a key-value head, and a run of cached positions.
 ///
-/// The run's position `p` has its key at byte `p * key_stride` of `keys` and its value at byte `p * value_stride` of
-/// `values`.
+/// The cache comes in tiles of [`AttendArgs::TILE`] positions: the run's position `p` is row `p % TILE` of tile
+/// `p / TILE`, where a key-value head's rows lie one after another.
 #[derive(Debug)]
 pub struct AttendArgs<'a> {
     /// The type of `keys` and `values`.
     pub kv_type: KvType,
-    /// Tokens; token `r` stands at position `first_row + r` of the sequence and sees all positions up to its own.
+    /// Tokens; token `r` stands at position `first_row + r` of the sequence and sees positions up to its own.
     pub n_rows: usize,
     /// Query heads of a token.
     pub n_group: usize,
@@ -31,20 +33,18 @@ pub struct AttendArgs<'a> {
     pub queries: &'a [f32],
     /// Numbers from one token's queries to the next.
     pub query_stride: usize,
-    /// The keys of the run.
-    pub keys: &'a [u8],
-    /// The values of the run.
-    pub values: &'a [u8],
-    /// Bytes from one position's key to the next.
-    pub key_stride: usize,
-    /// Bytes from one position's value to the next.
-    pub value_stride: usize,
+    /// The keys of the run, tiles of `[TILE, head_dim]`; the last may end with the run.
+    pub keys: &'a [&'a [u8]],
+    /// The values of the run, tiles of `[TILE, value_dim]`; the last may end with the run.
+    pub values: &'a [&'a [u8]],
     /// Where in the sequence the run begins: a multiple of [`AttendArgs::TILE`].
     pub start: usize,
     /// Positions in the run.
     pub n_positions: usize,
     /// The first token's position in the sequence.
     pub first_row: usize,
+    /// The most positions that a token sees, of which its own is the last.
+    pub window: usize,
     /// What the dot products of queries and keys are multiplied with.
     pub scale: f32,
     /// At least [`AttendArgs::scratch_len`] numbers; their contents do not matter.
@@ -63,9 +63,12 @@ impl AttendArgs<'_> {
         tiles::scratch_len(n_queries, head_dim, value_dim)
     }
 
-    /// How many of the run's positions token `row` sees.
-    pub(super) fn n_visible(&self, row: usize) -> usize {
-        (self.first_row + row + 1).saturating_sub(self.start).min(self.n_positions)
+    /// The run's positions that token `row` sees.
+    pub(super) fn visible(&self, row: usize) -> Range<usize> {
+        let end = self.first_row + row + 1;
+        let first = end.saturating_sub(self.window).saturating_sub(self.start);
+        let end = end.saturating_sub(self.start).min(self.n_positions);
+        first.min(end)..end
     }
 
     /// Panics if a slice does not hold what the dimensions say.
@@ -75,14 +78,20 @@ impl AttendArgs<'_> {
         assert!(self.first_row.checked_add(self.n_rows).is_some(), "attend: rows");
         let a_row = self.n_group.checked_mul(self.head_dim);
         assert!(holds(self.queries.len(), self.n_rows, self.query_stride, a_row), "attend: queries");
-        let bytes = |dim: usize| dim.checked_mul(self.kv_type.bytes());
-        let (keys, values) = (bytes(self.head_dim), bytes(self.value_dim));
-        assert!(holds(self.keys.len(), self.n_positions, self.key_stride, keys), "attend: keys end early");
-        assert!(holds(self.values.len(), self.n_positions, self.value_stride, values), "attend: values end early");
+        assert!(self.holds(self.keys, self.head_dim), "attend: keys end early");
+        assert!(self.holds(self.values, self.value_dim), "attend: values end early");
         let parts = n_queries.checked_mul(PartLayout::new(self.value_dim).len());
         assert_eq!(Some(self.parts.len()), parts, "attend: parts");
         let scratch = AttendArgs::scratch_len(n_queries, self.head_dim, self.value_dim);
         assert!(self.scratch.len() >= scratch, "attend: {} of {scratch} numbers of scratch", self.scratch.len());
+    }
+
+    /// Whether tiles hold a row of `dim` numbers for every position of the run.
+    fn holds(&self, tiles: &[&[u8]], dim: usize) -> bool {
+        let holds = |tile: &[u8], n: usize| n.checked_mul(self.kv_type.row_bytes(dim)).is_some_and(|n| n <= tile.len());
+        let firsts = (0..self.n_positions).step_by(TILE);
+        firsts.len() <= tiles.len()
+            && firsts.zip(tiles).all(|(first, tile)| holds(tile, TILE.min(self.n_positions - first)))
     }
 }
 

@@ -8,24 +8,25 @@ use crate::ops::KvType;
 pub(crate) fn attend(args: &mut AttendArgs<'_>) {
     let layout = PartLayout::new(args.value_dim);
     for row in 0..args.n_rows {
-        let n_visible = args.n_visible(row);
+        let visible = args.visible(row);
         for head in 0..args.n_group {
             let query = &args.queries[row * args.query_stride + head * args.head_dim..][..args.head_dim];
             let part = &mut args.parts[(row * args.n_group + head) * layout.len()..][..layout.len()];
             let (values, tail) = part.split_at_mut(layout.padded_dim());
             let [max, sum] = tail.first_chunk_mut().expect("a part ends in its score and sum");
-            for first in (0..n_visible).step_by(TILE) {
+            for tile in visible.start / TILE..visible.end.div_ceil(TILE) {
                 let mut weights = [f32::NEG_INFINITY; TILE];
-                let positions = first..n_visible.min(first + TILE);
-                for (weight, p) in weights.iter_mut().zip(positions.clone()) {
-                    *weight = args.scale * dot(args.kv_type, query, &args.keys[p * args.key_stride..]);
+                let positions = visible.start.max(tile * TILE) - tile * TILE..(visible.end - tile * TILE).min(TILE);
+                for p in positions.clone() {
+                    let key = &args.keys[tile][p * args.kv_type.row_bytes(args.head_dim)..];
+                    weights[p] = args.scale * dot(args.kv_type, query, key);
                 }
                 let factor = soften(&mut weights, max);
                 *sum = *sum * factor + weights.iter().sum::<f32>();
                 values.iter_mut().for_each(|v| *v *= factor);
-                for (weight, p) in weights.iter().zip(positions) {
-                    let value = &args.values[p * args.value_stride..];
-                    add_scaled(args.kv_type, &mut values[..args.value_dim], *weight, value);
+                for p in positions {
+                    let value = &args.values[tile][p * args.kv_type.row_bytes(args.value_dim)..];
+                    add_scaled(args.kv_type, &mut values[..args.value_dim], weights[p], value);
                 }
             }
         }
@@ -76,13 +77,12 @@ mod tests {
             value_dim: 2,
             queries: &[1.0, 0.0, 0.0, 1.0],
             query_stride: 4,
-            keys: &keys,
-            values: &values,
-            key_stride: 8,
-            value_stride: 8,
+            keys: &[&keys],
+            values: &[&values],
             start: 64,
             n_positions: 3,
             first_row: 66,
+            window: usize::MAX,
             scale: 1000.0,
             scratch: &mut [],
             parts: &mut parts,

@@ -33,12 +33,11 @@ pub(crate) struct AttendSteps {
     pub(crate) add_values: fn(&mut ValueArgs<'_>),
 }
 
-/// Rows of the cache; row `i` begins at byte `i * stride`.
+/// Rows of the cache, one after another.
 #[derive(Clone, Copy)]
 pub(crate) struct CachedRows<'a> {
     pub(crate) kv_type: KvType,
     pub(crate) bytes: &'a [u8],
-    pub(crate) stride: usize,
 }
 
 /// Keys or values of a length that is a multiple of 16.
@@ -52,10 +51,8 @@ pub(crate) enum Rows<'a> {
 
 /// Rows of the cache that are needed soon: as many as are being worked on. Only their addresses matter.
 #[derive(Clone, Copy)]
-pub(crate) struct Ahead<'a> {
-    bytes: &'a [u8],
-    first: usize,
-    stride: usize,
+pub(crate) struct Ahead {
+    first: *const u8,
     pub(crate) row_bytes: usize,
 }
 
@@ -71,7 +68,7 @@ pub(crate) struct ScoreArgs<'a> {
     pub(crate) keys: Rows<'a>,
     pub(crate) n_keys: usize,
     pub(crate) scores: &'a mut [f32],
-    pub(crate) ahead: Ahead<'a>,
+    pub(crate) ahead: Ahead,
 }
 
 /// What softening a tile of scores found.
@@ -99,7 +96,7 @@ pub(crate) struct ValueArgs<'a> {
     /// The parts of the queries, one after another.
     pub(crate) parts: &'a mut [f32],
     pub(crate) part_len: usize,
-    pub(crate) ahead: Option<Ahead<'a>>,
+    pub(crate) ahead: Option<Ahead>,
 }
 
 impl ValueArgs<'_> {
@@ -109,22 +106,29 @@ impl ValueArgs<'_> {
 }
 
 impl<'a> CachedRows<'a> {
-    fn from(self, row: usize) -> CachedRows<'a> {
-        CachedRows { bytes: &self.bytes[row * self.stride..], ..self }
+    /// The rows of `dim` numbers from row `first` on.
+    fn from(self, first: usize, dim: usize) -> CachedRows<'a> {
+        CachedRows { bytes: &self.bytes[first * self.kv_type.row_bytes(dim)..], ..self }
     }
 
     /// The bytes of a row of `dim` numbers.
     #[inline(always)]
     pub(crate) fn row(self, row: usize, dim: usize) -> &'a [u8] {
-        &self.bytes[row * self.stride..][..dim * self.kv_type.bytes()]
+        let row_bytes = self.kv_type.row_bytes(dim);
+        &self.bytes[row * row_bytes..][..row_bytes]
     }
 }
 
-impl Ahead<'_> {
+impl Ahead {
+    /// Rows of `row_bytes` from row `first` of a tile on.
+    fn new(tile: &[u8], first: usize, row_bytes: usize) -> Ahead {
+        Ahead { first: tile.as_ptr().wrapping_add(first * row_bytes), row_bytes }
+    }
+
     /// The address of row `i`, which need not exist.
     #[inline(always)]
     pub(crate) fn row(self, i: usize) -> *const u8 {
-        self.bytes.as_ptr().wrapping_add((self.first + i).wrapping_mul(self.stride))
+        self.first.wrapping_add(i * self.row_bytes)
     }
 }
 
@@ -169,7 +173,8 @@ pub(crate) fn attend(args: &mut AttendArgs<'_>, steps: &AttendSteps) {
     }
     let mut scratch = Scratch::new(scratch, n_queries, args.head_dim, args.value_dim);
     scale_queries(args, scratch.queries);
-    for first in (0..args.n_visible(args.n_rows - 1)).step_by(TILE) {
+    let (first, end) = (args.visible(0).start, args.visible(args.n_rows - 1).end);
+    for first in (first / TILE * TILE..end).step_by(TILE) {
         score_tile(args, steps, &mut scratch, first);
         soften_tile(args, steps, &mut scratch, parts, first);
         add_tile(args, steps, &mut scratch, parts, first);
@@ -190,7 +195,7 @@ fn scale_queries(args: &AttendArgs<'_>, out: &mut [f32]) {
 
 /// The chunks of the tile at `first`, as far as a query sees it: where each begins and its length.
 fn chunks(args: &AttendArgs<'_>, first: usize, widens: bool) -> impl Iterator<Item = (usize, usize)> {
-    let end = args.n_visible(args.n_rows - 1).min(first + TILE);
+    let end = args.visible(args.n_rows - 1).end.min(first + TILE);
     let len = if widens { CHUNK } else { TILE };
     (first..end).step_by(len).map(move |at| (at, len.min(end - at)))
 }
@@ -201,12 +206,13 @@ fn widens(args: &AttendArgs<'_>, dim: usize) -> bool {
 }
 
 fn score_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<'_>, first: usize) {
-    let keys = CachedRows { kv_type: args.kv_type, bytes: args.keys, stride: args.key_stride };
+    let keys = CachedRows { kv_type: args.kv_type, bytes: args.keys[first / TILE] };
     let widens = widens(args, args.head_dim);
     for (at, n_keys) in chunks(args, first, widens) {
-        let mut rows = Rows::Cached(keys.from(at));
+        let keys = keys.from(at - first, args.head_dim);
+        let mut rows = Rows::Cached(keys);
         if widens {
-            (steps.widen)(keys.from(at), n_keys, args.head_dim, scratch.wide);
+            (steps.widen)(keys, n_keys, args.head_dim, scratch.wide);
             rows = Rows::Wide(scratch.wide);
         }
         (steps.score)(&mut ScoreArgs {
@@ -215,12 +221,7 @@ fn score_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<
             keys: rows,
             n_keys,
             scores: &mut scratch.scores[at - first..],
-            ahead: Ahead {
-                bytes: args.values,
-                first: at,
-                stride: args.value_stride,
-                row_bytes: args.value_dim * args.kv_type.bytes(),
-            },
+            ahead: Ahead::new(args.values[first / TILE], at - first, args.kv_type.row_bytes(args.value_dim)),
         });
     }
 }
@@ -230,9 +231,10 @@ fn soften_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch
     let scores = scratch.scores.as_chunks_mut::<TILE>().0;
     for (q, (scores, part)) in scores.iter_mut().zip(parts.chunks_exact_mut(layout.len())).enumerate() {
         scratch.factors[q] = 1.0;
-        let n_visible = n_visible(args, q, first, TILE);
-        if n_visible > 0 {
-            scores[n_visible..].fill(f32::NEG_INFINITY);
+        let visible = visible(args, q, first, TILE);
+        if !visible.is_empty() {
+            scores[..visible.start].fill(f32::NEG_INFINITY);
+            scores[visible.end..].fill(f32::NEG_INFINITY);
             let [max, sum] = part[layout.padded_dim()..].first_chunk_mut().expect("a part ends in its score and sum");
             let softened = (steps.soften)(scores, *max);
             (*max, *sum) = (softened.max, *sum * softened.factor + softened.sum);
@@ -242,19 +244,23 @@ fn soften_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch
 }
 
 fn add_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<'_>, parts: &mut [f32], first: usize) {
-    let values = CachedRows { kv_type: args.kv_type, bytes: args.values, stride: args.value_stride };
+    let values = CachedRows { kv_type: args.kv_type, bytes: args.values[first / TILE] };
+    let next_keys = args.keys.get(first / TILE + 1);
     let widens = widens(args, args.value_dim);
     let n_queries = args.n_rows * args.n_group;
     for (at, n) in chunks(args, first, widens) {
-        let mut rows = Rows::Cached(values.from(at));
+        let values = values.from(at - first, args.value_dim);
+        let mut rows = Rows::Cached(values);
         if widens {
-            (steps.widen)(values.from(at), n, args.value_dim, scratch.wide);
+            (steps.widen)(values, n, args.value_dim, scratch.wide);
             rows = Rows::Wide(scratch.wide);
         }
+        let ahead = next_keys.map(|keys| Ahead::new(keys, at - first, args.kv_type.row_bytes(args.head_dim)));
         for q in (0..n_queries).step_by(QUERIES) {
             let weights = &scratch.scores[at - first..];
+            let chunk = Chunk { at, n, rows, weights, ahead: ahead.filter(|_| q == 0) };
             let group = q..n_queries.min(q + QUERIES);
-            add_chunk(args, steps, Chunk { at, n, rows, weights }, &mut scratch.factors[..n_queries], parts, group);
+            add_chunk(args, steps, chunk, &mut scratch.factors[..n_queries], parts, group);
         }
     }
 }
@@ -266,9 +272,11 @@ struct Chunk<'a> {
     n: usize,
     rows: Rows<'a>,
     weights: &'a [f32],
+    ahead: Option<Ahead>,
 }
 
-/// Adds a chunk to the parts of a group of queries: what all see together, then what only the later ones see.
+/// Adds a chunk to the parts of a group of queries: what only the earlier ones see, what all see together, and what only
+/// the later ones see.
 fn add_chunk(
     args: &AttendArgs<'_>,
     steps: &AttendSteps,
@@ -279,6 +287,9 @@ fn add_chunk(
 ) {
     let layout = PartLayout::new(args.value_dim);
     let mut add = |queries: Range<usize>, positions: Range<usize>, ahead| {
+        if positions.is_empty() {
+            return;
+        }
         (steps.add_values)(&mut ValueArgs {
             weights: &chunk.weights[queries.start * TILE..],
             factors: &factors[queries.clone()],
@@ -292,25 +303,20 @@ fn add_chunk(
         // Further values of the tile meet a part that is relative to the new greatest score already.
         factors[queries].fill(1.0);
     };
-    let common = n_visible(args, group.start, chunk.at, chunk.n);
-    if common > 0 {
-        let ahead = Ahead {
-            bytes: args.keys,
-            first: chunk.at + TILE,
-            stride: args.key_stride,
-            row_bytes: args.head_dim * args.kv_type.bytes(),
-        };
-        add(group.clone(), 0..common, (group.start == 0).then_some(ahead));
+    let visible = |q: usize| visible(args, q, chunk.at, chunk.n);
+    // Later queries see from a later position on, and up to a later one.
+    let common = visible(group.end - 1).start..visible(group.start).end;
+    if common.is_empty() {
+        return group.for_each(|q| add(q..q + 1, visible(q), None));
     }
-    for q in group {
-        let n_visible = n_visible(args, q, chunk.at, chunk.n);
-        if n_visible > common {
-            add(q..q + 1, common..n_visible, None);
-        }
-    }
+    group.clone().for_each(|q| add(q..q + 1, visible(q).start..common.start, None));
+    add(group.clone(), common.clone(), chunk.ahead);
+    group.for_each(|q| add(q..q + 1, common.end..visible(q).end, None));
 }
 
-/// How many of the `n` positions from `first` on query `q` sees.
-fn n_visible(args: &AttendArgs<'_>, q: usize, first: usize, n: usize) -> usize {
-    args.n_visible(q / args.n_group).saturating_sub(first).min(n)
+/// Which of the `n` positions from `first` on query `q` sees, counted from `first`.
+fn visible(args: &AttendArgs<'_>, q: usize, first: usize, n: usize) -> Range<usize> {
+    let visible = args.visible(q / args.n_group);
+    let at = |position: usize| position.saturating_sub(first).min(n);
+    at(visible.start)..at(visible.end)
 }

@@ -73,7 +73,7 @@ pub(super) fn prefetch(bytes: &[u8], distance: usize) {
 
 /// Asks for row `i`, into the second-level cache.
 #[inline(always)]
-pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {
+pub(super) fn prefetch_row(ahead: Ahead, i: usize) {
     let row = ahead.row(i);
     for line in 0..ahead.row_bytes.div_ceil(64) {
         // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.

@@ -9,7 +9,7 @@ use crate::ops::tiles::Ahead;
 
 /// Asks for row `i`, into the second-level cache.
 #[inline(always)]
-pub(super) fn prefetch_row(ahead: Ahead<'_>, i: usize) {
+pub(super) fn prefetch_row(ahead: Ahead, i: usize) {
     let row = ahead.row(i);
     for line in 0..ahead.row_bytes.div_ceil(64) {
         let address = row.wrapping_add(64 * line);
