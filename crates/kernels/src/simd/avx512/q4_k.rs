@@ -50,8 +50,24 @@ pub(super) fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<8>) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn chunk(blocks: &[[u8; 144]; 2]) -> Chunk<1> {
+    // The high nibbles stay where they are, which makes them sixteen times as large; the scales of their groups make up for
+    // that, exactly.
+    const MASKS: [i32; 16] = alternating(0x0F0F_0F0F, 0xF0F0_F0F0_u32.cast_signed());
+    const FACTORS: [i32; 16] = alternating(1f32.to_bits().cast_signed(), 0.0625f32.to_bits().cast_signed());
     let (scale, min) = scales_and_mins(each(blocks.each_ref(), |block| part(block, 0)));
-    Chunk { quants: nibbles(each(blocks.each_ref(), |block| part(block, 16))), scales: [scale], min }
+    let scale = _mm512_mul_ps(scale, _mm512_castsi512_ps(load_lanes(&FACTORS)));
+    let bytes = spread_runs(each(blocks.each_ref(), |block| part(block, 16)), &PAIRS);
+    Chunk { quants: each(bytes, |bytes| _mm512_and_si512(bytes, load_lanes(&MASKS))), scales: [scale], min }
+}
+
+const fn alternating(even: i32, odd: i32) -> [i32; 16] {
+    let mut lanes = [even; 16];
+    let mut lane = 1;
+    while lane < 16 {
+        lanes[lane] = odd;
+        lane += 2;
+    }
+    lanes
 }
 
 /// The quants of two blocks, from the 128 bytes that each has of them: 32 bytes hold a group of 32 in their low halves
@@ -59,18 +75,18 @@ fn chunk(blocks: &[[u8; 144]; 2]) -> Chunk<1> {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn nibbles(blocks: [&[u8; 128]; 2]) -> [__m512i; 8] {
-    const SHIFTS: [i32; 16] = [0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4, 0, 4];
-    spread_runs(blocks, &PAIRS, &SHIFTS)
+    const SHIFTS: [i32; 16] = alternating(0, 4);
+    each(spread_runs(blocks, &PAIRS), |bytes| low(_mm512_srlv_epi32(bytes, load_lanes(&SHIFTS))))
 }
 
 /// Lanes of a run of 32 bytes and of the next, for the low and the high halves of each.
 const PAIRS: [usize; 8] = [0, 0, 1, 1, 2, 2, 3, 3];
 
-/// Unpacks the nibbles of two blocks of four runs of 32 bytes each: lane `g` of vector `c` has bytes `4c..4c+4` of run
-/// `runs[g % 8]` of block `g / 8`, shifted down by `shifts[g]`, the lower four bits of each.
+/// Spreads two blocks of four runs of 32 bytes each: lane `g` of vector `c` has bytes `4c..4c+4` of run `runs[g % 8]` of
+/// block `g / 8`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn spread_runs(blocks: [&[u8; 128]; 2], runs: &[usize; 8], shifts: &[i32; 16]) -> [__m512i; 8] {
+pub(super) fn spread_runs(blocks: [&[u8; 128]; 2], runs: &[usize; 8]) -> [__m512i; 8] {
     let halves = each(blocks, |block| {
         let (first, last) = (load_64(part(block, 0)), load_64(part(block, 64)));
         // The first and the last sixteen bytes of each of the four runs.
@@ -79,8 +95,7 @@ pub(super) fn spread_runs(blocks: [&[u8; 128]; 2], runs: &[usize; 8], shifts: &[
     let mut quants = [_mm512_setzero_si512(); 8];
     for (c, quants) in quants.iter_mut().enumerate() {
         let order: [i32; 16] = std::array::from_fn(|g| (g / 8 * 16 + 4 * runs[g % 8] + c % 4) as i32);
-        let bytes = _mm512_permutex2var_epi32(halves[0][c / 4], load_lanes(&order), halves[1][c / 4]);
-        *quants = low(_mm512_srlv_epi32(bytes, load_lanes(shifts)));
+        *quants = _mm512_permutex2var_epi32(halves[0][c / 4], load_lanes(&order), halves[1][c / 4]);
     }
     quants
 }

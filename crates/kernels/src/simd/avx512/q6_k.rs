@@ -59,7 +59,8 @@ fn chunk(blocks: &[[u8; 210]; 2]) -> Chunk<2> {
     // Of the four groups in each half of a block, two share the low halves of two runs of 32 bytes, two the high.
     const RUNS: [usize; 8] = [0, 1, 0, 1, 2, 3, 2, 3];
     const SHIFTS: [i32; 16] = [0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4, 0, 0, 4, 4];
-    let mut quants = spread_runs(each(blocks.each_ref(), |block| part(block, 0)), &RUNS, &SHIFTS);
+    let nibbles = spread_runs(each(blocks.each_ref(), |block| part(block, 0)), &RUNS);
+    let mut quants = each(nibbles, |bytes| low(_mm512_srlv_epi32(bytes, load_lanes(&SHIFTS))));
     let [first, second] = each(blocks.each_ref(), |block| load_64(part(block, 128)));
     // Bit pair `g % 4` of a byte belongs to group `g`; turning the lane brings it to bits 4 and 5.
     const TURNS: [i32; 16] = [4, 2, 0, 30, 4, 2, 0, 30, 4, 2, 0, 30, 4, 2, 0, 30];
