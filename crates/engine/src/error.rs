@@ -1,5 +1,7 @@
 //! The one error type of this crate, besides the sampling options' own.
 
+use std::sync::Arc;
+
 use forward::ForwardError;
 use model::ModelError;
 use store::{PlanError, StoreError};
@@ -20,6 +22,15 @@ pub enum EngineError {
     /// A pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// A pass failed that several requests shared.
+    #[error("{0}")]
+    Pass(Arc<ForwardError>),
+    /// Too many requests wait.
+    #[error("{max} requests are waiting already: try again later")]
+    QueueFull {
+        /// The limit.
+        max: usize,
+    },
     /// Weights could not be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),

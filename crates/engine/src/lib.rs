@@ -1,18 +1,21 @@
 //! Sequences and time: from a prompt to a text.
 //!
 //! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; [`generate()`] continues a
-//! prompt, telling an observer [`Event`]s as they happen, and [`score()`] measures how well a text is predicted. The
+//! prompt, telling an observer [`Event`]s as they happen. A [`Scheduler`] does so for many requests at once, whose passes
+//! are the same. [`score()`] measures how well a text is predicted. The
 //! [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
 //!
 //! Deliberately absent: tensors, flags, HTTP.
 
 mod error;
 mod generate;
+mod generation;
 mod load;
 mod passes;
 mod perplexity;
 mod request;
 mod sampler;
+mod scheduler;
 mod sizing;
 mod stop;
 
@@ -23,4 +26,5 @@ pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};
+pub use scheduler::{CacheStats, Finished, Limits, Load, RequestId, Scheduler};
 pub use stop::{StopMatcher, StopOutcome};

@@ -22,6 +22,14 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
 }
 
+impl GenerateRequest {
+    /// Tokens that prompt and answer may have together in a context of `ctx` tokens, into which the prompt fits.
+    pub(crate) fn max_len(&self, ctx: usize) -> usize {
+        let room = ctx - self.prompt.len();
+        self.prompt.len() + self.max_tokens.unwrap_or(room).min(room)
+    }
+}
+
 /// What happens while a request runs.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
@@ -68,6 +76,8 @@ pub struct Generation {
     pub logprobs: Vec<StepLogprobs>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Of them, those that had been computed before.
+    pub cached_tokens: usize,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// Where the time went.

@@ -124,7 +124,8 @@ impl Batch {
 }
 
 impl Logits {
-    pub(crate) fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
+    /// Rows of `n_vocab` logits each, one after another.
+    pub fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
         Logits { values, n_vocab }
     }
 

@@ -137,7 +137,11 @@ impl<B: Backend> Runner<B> {
 
     /// Makes the buffers right for a batch: the small ones that are always there, or as large as this one wants them.
     fn make_room(&mut self, wanted: BatchSize) -> Result<(), ForwardError> {
-        let size = if wanted.fits(self.options.always) { self.options.always } else { wanted };
+        // Few sizes, so that batches of about one size do not move weights.
+        let up = |n: usize, most: usize| n.next_power_of_two().min(most);
+        let BatchSize { rows, logit_rows } = self.options.largest;
+        let rounded = BatchSize { rows: up(wanted.rows, rows), logit_rows: up(wanted.logit_rows, logit_rows) };
+        let size = if wanted.fits(self.options.always) { self.options.always } else { rounded };
         if size == self.size {
             return Ok(());
         }

@@ -158,10 +158,8 @@ fn a_fork_and_what_it_came_from() {
         let mut runner = open(model, setup);
         run(&mut runner, &long[..86], &[70, 16]);
         runner.kv().fork(SEQ, NEIGHBOUR, 75).unwrap();
-        let segments = vec![
-            segment(SEQ, 86, &long[86..93], LogitRows::All),
-            segment(NEIGHBOUR, 75, &PROMPT[..9], LogitRows::All),
-        ];
+        let segments =
+            vec![segment(SEQ, 86, &long[86..93], LogitRows::All), segment(NEIGHBOUR, 75, &PROMPT[..9], LogitRows::All)];
         let both = rows(&runner.forward(&Batch { segments }).unwrap());
         assert!(both == [&one[86..93], &other[75..84]].concat(), "{case}: other logits together");
         runner.kv().remove(SEQ);

@@ -11,7 +11,7 @@ mod sequences;
 
 pub(crate) use cache::KvCache;
 pub use pages::PageId;
-pub(crate) use sequences::Sequences;
+pub use sequences::Sequences;
 
 use kernels::AttendArgs;
 

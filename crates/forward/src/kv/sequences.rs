@@ -15,9 +15,9 @@ struct Sequence {
     pages: Vec<PageId>,
 }
 
-/// The sequences in the cache.
+/// The sequences in a cache: bookkeeping alone, for whatever holds the bytes.
 #[derive(Debug)]
-pub(crate) struct Sequences {
+pub struct Sequences {
     ctx: usize,
     pages: Pages,
     sequences: BTreeMap<SeqId, Sequence>,
@@ -25,7 +25,7 @@ pub(crate) struct Sequences {
 
 impl Sequences {
     /// For sequences of up to `ctx` tokens in `n_pages` pages.
-    pub(crate) fn new(ctx: usize, n_pages: usize) -> Sequences {
+    pub fn new(ctx: usize, n_pages: usize) -> Sequences {
         Sequences { ctx, pages: Pages::new(n_pages), sequences: BTreeMap::new() }
     }
 
@@ -33,7 +33,7 @@ impl Sequences {
     /// must [`commit`](Sequences::commit) or [`abandon`](Sequences::abandon) the batch.
     ///
     /// Errors: a segment does not begin at its sequence's end, or there is no room. Nothing has changed then.
-    pub(crate) fn admit(&mut self, batch: &Batch) -> Result<Placement, ForwardError> {
+    pub fn admit(&mut self, batch: &Batch) -> Result<Placement, ForwardError> {
         let mut wanted = 0;
         for segment in &batch.segments {
             let (seq, start, n) = (segment.seq, segment.start, segment.tokens.len());
@@ -62,7 +62,7 @@ impl Sequences {
     }
 
     /// Lengthens the sequences by their segments, once the pass has succeeded.
-    pub(crate) fn commit(&mut self, batch: &Batch) {
+    pub fn commit(&mut self, batch: &Batch) {
         for segment in &batch.segments {
             if let Some(sequence) = self.sequences.get_mut(&segment.seq) {
                 sequence.len += segment.tokens.len();
@@ -71,7 +71,7 @@ impl Sequences {
     }
 
     /// Frees the pages that were taken for a batch whose pass has failed.
-    pub(crate) fn abandon(&mut self, batch: &Batch) {
+    pub fn abandon(&mut self, batch: &Batch) {
         for segment in &batch.segments {
             match self.len(segment.seq) {
                 0 => self.remove(segment.seq),
