@@ -80,7 +80,7 @@ impl Running {
     pub(crate) fn prefilled(&mut self, reads: &ReadStats) {
         self.timings.prefill = self.since.elapsed();
         self.since = Instant::now();
-        self.after_prefill = Some(reads.clone());
+        self.after_prefill = Some(*reads);
     }
 
     /// Counts a pass after the prefill.
@@ -143,11 +143,11 @@ impl Running {
         let after_prefill = match &self.after_prefill {
             Some(after_prefill) => {
                 self.timings.decode = self.since.elapsed();
-                after_prefill.clone()
+                *after_prefill
             }
             None => {
                 self.timings.prefill = self.since.elapsed();
-                reads.clone()
+                *reads
             }
         };
         let last = if reason == FinishReason::Stop { self.decoder.finish() } else { String::new() };

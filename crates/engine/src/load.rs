@@ -47,6 +47,24 @@ pub struct EngineOptions {
     pub kernels: &'static Kernels,
 }
 
+impl Default for EngineOptions {
+    /// One sequence, everything else chosen by the program.
+    fn default() -> EngineOptions {
+        EngineOptions {
+            memory_budget: None,
+            ctx: None,
+            threads: 0,
+            io: IoMode::Auto,
+            max_read_rate: None,
+            cache_policy: CachePolicy::Pin,
+            max_logit_rows: 1,
+            max_sequences: 1,
+            kv_type: KvType::F16,
+            kernels: Kernels::detect(),
+        }
+    }
+}
+
 /// How fast a machine is with a model's weights.
 #[derive(Clone, Copy, Debug)]
 pub struct MachineSpeed {

@@ -119,7 +119,13 @@ fn decode(
 ) -> Result<(), EngineError> {
     let mut greedy = greedy();
     for start in (request.prompt.len()..).take(request.n_decode) {
-        let segment = |(i, &token)| Segment { seq: sequence(i), start, tokens: vec![token], logits: LogitRows::Last };
+        let segment = |(i, &token)| Segment {
+            seq: sequence(i),
+            start,
+            tokens: vec![token],
+            logits: LogitRows::Last,
+            is_long: false,
+        };
         let batch = Batch { segments: tokens.iter().enumerate().map(segment).collect() };
         let begun = Clock::start(model);
         let logits = model.forward(&batch)?;

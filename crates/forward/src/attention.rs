@@ -19,7 +19,7 @@ impl<B: Backend> Runner<B> {
             Projection { weight: attention.key.weight, bias: vectors.key_bias.as_ref(), out: &mut s.k },
             Projection { weight: attention.value.weight, bias: vectors.value_bias.as_ref(), out: &mut s.v },
         ];
-        backend.project(store, &s.normed, &mut qkv)?;
+        backend.project(store, &s.normed, placement.n_few, &mut qkv)?;
         backend.rope(&mut s.q, attention.head_dim, &spec.rope, &s.angles);
         backend.rope(&mut s.k, attention.head_dim, &spec.rope, &s.angles);
 
@@ -37,7 +37,7 @@ impl<B: Backend> Runner<B> {
 
         let output =
             Projection { weight: attention.output.weight, bias: vectors.output_bias.as_ref(), out: &mut s.delta };
-        backend.project(store, &s.attended, &mut [output])?;
+        backend.project(store, &s.attended, placement.n_few, &mut [output])?;
         backend.add(&mut s.x, &s.delta);
         Ok(())
     }

@@ -35,12 +35,16 @@ pub struct Segment {
     pub tokens: Vec<u32>,
     /// Whose logits are wanted.
     pub logits: LogitRows,
+    /// Part of a prompt of more than [`FEW_TOKENS`](kernels::FEW_TOKENS) tokens. Its rows have the bits that they would
+    /// have in one long batch, and those of the other segments the bits that they have alone, in whatever company: so a text
+    /// does not depend on how prompts are cut, or on who else is served.
+    pub is_long: bool,
 }
 
 /// What one pass computes.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// At most one a sequence.
+    /// At most one a sequence; those of long prompts come last.
     pub segments: Vec<Segment>,
 }
 
@@ -69,6 +73,8 @@ pub struct Placement {
     pub rows: Vec<Row>,
     /// For each segment, the pages of its sequence in order; a position's page is at index `position / PAGE_TOKENS`.
     pub pages: Vec<Vec<PageId>>,
+    /// Of the rows, how many are computed as a small batch; they come first.
+    pub n_few: usize,
     /// Pages to copy before the pass, from the first to the second: the batch writes into them, and others read them.
     pub copies: Vec<(PageId, PageId)>,
 }
@@ -76,12 +82,18 @@ pub struct Placement {
 impl Batch {
     /// A batch of one segment.
     pub fn one(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows) -> Batch {
-        Batch { segments: vec![Segment { seq, start, tokens, logits }] }
+        Batch { segments: vec![Segment { seq, start, tokens, logits, is_long: false }] }
     }
 
     /// Tokens in all segments.
     pub fn n_rows(&self) -> usize {
         self.segments.iter().map(|s| s.tokens.len()).sum()
+    }
+
+    /// Of its rows, how many are computed as a small batch; they come first.
+    pub(crate) fn n_few(&self) -> usize {
+        let short = self.segments.iter().take_while(|segment| !segment.is_long);
+        few_of(short.map(|segment| segment.tokens.len()).sum())
     }
 
     /// Indices of the rows whose logits are wanted.
@@ -115,12 +127,20 @@ impl Batch {
         if self.n_rows() > max_rows {
             return Err(ForwardError::TooManyRows { rows: self.n_rows(), max: max_rows });
         }
+        if !self.segments.is_sorted_by_key(|segment| segment.is_long) {
+            return Err(ForwardError::Malformed);
+        }
         let mut tokens = self.segments.iter().flat_map(|s| &s.tokens);
         match tokens.find(|&&t| t as usize >= n_vocab) {
             Some(&token) => Err(ForwardError::Token { token, n_vocab }),
             None => Ok(()),
         }
     }
+}
+
+/// Of `n` rows that belong to no long prompt, how many are computed as a small batch: all, or none if they are too many.
+pub(crate) fn few_of(n: usize) -> usize {
+    if n <= kernels::FEW_TOKENS { n } else { 0 }
 }
 
 impl Logits {

@@ -36,7 +36,7 @@ pub fn weight_bytes_per_second<B: Backend>(
     let mut pass = || -> Result<Duration, StoreError> {
         let (start, stall) = (Instant::now(), store.stats().stall);
         for (weight, x, out) in &mut sample {
-            backend.project(store, x, &mut [Projection { weight: *weight, bias: None, out }])?;
+            backend.project(store, x, 1, &mut [Projection { weight: *weight, bias: None, out }])?;
         }
         // What is streamed is waited for here too, but that is the disk's part.
         Ok(start.elapsed().saturating_sub(store.stats().stall - stall))

@@ -8,6 +8,7 @@ use model::{ModelSpec, Vector};
 use store::{ReadStats, StoreError, WeightStore};
 
 use crate::backend::Projection;
+use crate::batch::few_of;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
@@ -127,7 +128,7 @@ impl<B: Backend> Runner<B> {
         self.backend.embed(&self.store, &self.spec, &placement.rows, &mut self.scratch.x)?;
         for layer in 0..self.spec.layers.len() {
             self.attention(layer, placement)?; // x += attention(norm(x))
-            self.feed_forward(layer)?; // x += feed_forward(norm(x))
+            self.feed_forward(layer, placement)?; // x += feed_forward(norm(x))
         }
         let logits = self.logits(logit_rows)?;
 
@@ -138,7 +139,7 @@ impl<B: Backend> Runner<B> {
     /// Makes the buffers right for a batch: the small ones that are always there, or as large as this one wants them.
     fn make_room(&mut self, wanted: BatchSize) -> Result<(), ForwardError> {
         // Few sizes, so that batches of about one size do not move weights.
-        let up = |n: usize, most: usize| n.next_power_of_two().min(most);
+        let up = |n: usize, most: usize| n.next_power_of_two().min(most).max(n);
         let BatchSize { rows, logit_rows } = self.options.largest;
         let rounded = BatchSize { rows: up(wanted.rows, rows), logit_rows: up(wanted.logit_rows, logit_rows) };
         let size = if wanted.fits(self.options.always) { self.options.always } else { rounded };
@@ -177,7 +178,7 @@ impl<B: Backend> Runner<B> {
         self.backend.select(&s.x, wanted, &mut s.delta);
         self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
         let head = Projection { weight: self.spec.output, bias: None, out: &mut s.logits };
-        self.backend.project(&self.store, &s.normed, &mut [head])?;
+        self.backend.project(&self.store, &s.normed, few_of(wanted.len()), &mut [head])?;
         Ok(Logits::new(self.backend.read(&s.logits)?, n_vocab))
     }
 }

@@ -36,7 +36,7 @@ fn for_all(story: impl Fn(&str, &TinyModel, Setup)) {
 }
 
 fn segment(seq: SeqId, start: usize, tokens: &[u32], logits: LogitRows) -> Segment {
-    Segment { seq, start, tokens: tokens.to_vec(), logits }
+    Segment { seq, start, tokens: tokens.to_vec(), logits, is_long: false }
 }
 
 #[test]
@@ -65,6 +65,32 @@ fn a_row_among_rows_of_a_neighbour() {
             let found = rows(&runner.forward(&Batch { segments }).unwrap());
             assert!(found == [alone.clone()], "{case}: {n_rows} rows");
         }
+    });
+}
+
+/// A long prompt in pieces, some of them short, beside a neighbour that decodes: neither notices the other.
+#[test]
+fn a_long_prompt_beside_a_neighbour() {
+    let long: Vec<u32> = (0..60).map(|i| PROMPT[i * 7 % PROMPT.len()]).collect();
+    let long_segment = |range: std::ops::Range<usize>| Segment {
+        is_long: true,
+        ..segment(SEQ, range.start, &long[range], LogitRows::Last)
+    };
+    for_all(|case, model, setup| {
+        let whole = rows(&open(model, setup).forward(&Batch { segments: vec![long_segment(0..60)] }).unwrap());
+        let plain = Batch::one(SEQ, 0, long.clone(), LogitRows::Last);
+        assert!(rows(&open(model, setup).forward(&plain).unwrap()) == whole, "{case}: not what a long batch gives");
+        let neighbour = run(&mut open(model, setup), &PROMPT[..8], &[1; 8]);
+        let mut runner = open(model, setup);
+        let mut last = Vec::new();
+        for (i, pieces) in [0, 21, 23, 24, 40, 60].windows(2).enumerate() {
+            let decoding = segment(NEIGHBOUR, i, &PROMPT[i..i + 1], LogitRows::Last);
+            let batch = Batch { segments: vec![decoding, long_segment(pieces[0]..pieces[1])] };
+            let both = rows(&runner.forward(&batch).unwrap());
+            assert!(both[0] == neighbour[i], "{case}: the neighbour's token {i}");
+            last = both[1..].to_vec();
+        }
+        assert!(last == whole, "{case}: the long prompt");
     });
 }
 

@@ -117,6 +117,25 @@ impl Kernels {
     /// is `[m, n]`; `n` and `m` follow from the lengths.
     /// Panics if `cols` is 0 or no whole number of blocks, if a matrix ends inside a row or if `out` is not `n * m`.
     pub fn matmul(&self, quant: QuantType, cols: usize, weights: &[u8], activations: &[u8], out: &mut [f32]) {
+        let is_long = activations.len() > FEW_TOKENS * quant.format().activation.row_bytes(cols);
+        self.multiply(is_long, quant, cols, weights, activations, out);
+    }
+
+    /// As [`Kernels::matmul`], with the bits that it would give among more than [`FEW_TOKENS`] tokens. For the last of a
+    /// long prompt.
+    pub fn matmul_long(&self, quant: QuantType, cols: usize, weights: &[u8], activations: &[u8], out: &mut [f32]) {
+        self.multiply(true, quant, cols, weights, activations, out);
+    }
+
+    fn multiply(
+        &self,
+        is_long: bool,
+        quant: QuantType,
+        cols: usize,
+        weights: &[u8],
+        activations: &[u8],
+        out: &mut [f32],
+    ) {
         let format = quant.format();
         assert!(cols > 0, "matmul {quant:?}: no columns");
         let row_bytes = quant.row_bytes(cols).expect("matmul: columns are whole blocks");
@@ -124,7 +143,7 @@ impl Kernels {
         let n_tokens = whole_rows(activations, format.activation.row_bytes(cols), "activations");
         assert_eq!(Some(out.len()), n_rows.checked_mul(n_tokens), "matmul: {n_rows} rows by {n_tokens} tokens");
         if !out.is_empty() {
-            let mut args = MatmulArgs { format, cols, n_rows, n_tokens, weights, activations, out };
+            let mut args = MatmulArgs { format, cols, n_rows, n_tokens, is_long, weights, activations, out };
             (self.matmul[quant as usize])(&mut args);
         }
     }

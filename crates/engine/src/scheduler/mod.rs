@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use forward::{Batch, ForwardError, KvOps, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Segment, SeqId};
+use kernels::FEW_TOKENS;
 use model::{TokenId, Tokenizer};
 use store::StoreError;
 
@@ -80,6 +81,8 @@ struct Job {
     running: Running,
     /// Tokens that the sequence has in the KV cache.
     len: usize,
+    /// Whether the part of its prompt that was not cached has more tokens than a small batch.
+    is_long: bool,
     is_cancelled: bool,
 }
 
@@ -143,7 +146,7 @@ impl Scheduler {
             let (id, request) = self.queue.remove(at).expect("it has just been found");
             let request = GenerateRequest { max_tokens: Some(0), ..request };
             let running = Running::new(request, usize::MAX, Default::default());
-            self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_cancelled: true });
+            self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: true });
         }
     }
 
@@ -234,8 +237,8 @@ impl Scheduler {
                 break;
             }
             let (id, request) = self.queue.remove(at).expect("the loop is inside the queue");
-            let running = Running::new(request, ctx, reads.clone());
-            self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_cancelled: false }, cached);
+            let running = Running::new(request, ctx, reads);
+            self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: false }, cached);
         }
     }
 
@@ -248,6 +251,7 @@ impl Scheduler {
             job.running.found_cached(len);
             self.cache.hit(seq, len);
         }
+        job.is_long = job.n_prompt_left() > FEW_TOKENS;
         self.jobs.push(job);
     }
 
@@ -266,8 +270,8 @@ impl Scheduler {
         self.jobs.iter().filter(|job| !job.is_cancelled).map(of_job).max().unwrap_or(0).min(prompt.len() - 1)
     }
 
-    /// What the next pass takes in: a token of each request that decodes, and of prompts what the pace allows, the oldest
-    /// first.
+    /// What the next pass takes in: a token of each request that decodes, and of prompts what the pace allows, short ones
+    /// before long ones and else the oldest first.
     fn plan(&self, max_rows: usize) -> Vec<Span> {
         let indices = || 0..self.jobs.len();
         let decodes = |job: &usize| self.jobs[*job].n_prompt_left() == 0;
@@ -276,8 +280,16 @@ impl Scheduler {
         if !spans.is_empty() {
             left = left.min(self.pace.n_prompt_rows());
         }
-        for job in indices().filter(|job| !decodes(job)) {
-            let n = self.jobs[job].n_prompt_left().min(left);
+        // Decoding and short prompts are computed as a small batch as long as they are one; the backend wants them first.
+        let mut few_left = FEW_TOKENS.checked_sub(spans.len()).filter(|left| *left > 0).unwrap_or(usize::MAX);
+        let (short, long): (Vec<_>, Vec<_>) =
+            indices().filter(|job| !decodes(job)).partition(|job| !self.jobs[*job].is_long);
+        for job in short.into_iter().chain(long) {
+            let mut n = self.jobs[job].n_prompt_left().min(left);
+            if !self.jobs[job].is_long {
+                n = n.min(few_left);
+                few_left -= n;
+            }
             if n > 0 {
                 spans.push(Span { job, n });
                 left -= n;
@@ -302,6 +314,7 @@ impl Scheduler {
                 start: job.len,
                 tokens: job.running.history()[job.len..job.len + span.n].to_vec(),
                 logits: if span.n < left { LogitRows::None } else { LogitRows::Last },
+                is_long: left > 0 && job.is_long,
             }
         };
         Batch { segments: spans.iter().map(segment).collect() }

@@ -58,13 +58,14 @@ impl MatmulScratch {
         (rows * widest_input(spec) + LINE + threads * TILE_ROWS * rows * size_of::<f32>()) as u64
     }
 
-    /// Multiplies every row of `x` with each target's matrix and adds its bias.
+    /// Multiplies every row of `x` with each target's matrix and adds its bias; the first `n_few` rows as a small batch.
     pub(super) fn project(
         &mut self,
         kernels: &Kernels,
         pool: &Pool,
         store: &WeightStore,
         x: &CpuTensor,
+        n_few: usize,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
         for target in targets.iter_mut() {
@@ -73,7 +74,7 @@ impl MatmulScratch {
         // Targets of one input nearly always share an activation type.
         for targets in targets.chunk_by_mut(|a, b| activation(a) == activation(b)) {
             self.quantise(kernels, pool, x, activation(&targets[0]));
-            self.multiply(kernels, pool, store, targets)?;
+            self.multiply(kernels, pool, store, n_few, targets)?;
         }
         Ok(())
     }
@@ -103,11 +104,12 @@ impl MatmulScratch {
         kernels: &Kernels,
         pool: &Pool,
         store: &WeightStore,
+        n_few: usize,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
         let mut ids = Vec::new();
         targets.iter().for_each(|target| ids.extend(store.slabs_of(&target.weight)));
-        let products: Vec<Product> = targets.iter_mut().map(Product::new).collect();
+        let products: Vec<Product> = targets.iter_mut().map(|target| Product::new(target, n_few)).collect();
         let mut ids = &ids[..];
         while !ids.is_empty() {
             let slabs = store.slabs(ids)?;
@@ -127,7 +129,7 @@ impl MatmulScratch {
 
     /// Products of the quantised input with some rows of a slab.
     fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
-        let Product { quant, cols, row_bytes, n_tokens, bias, out, .. } = piece.product;
+        let Product { quant, cols, row_bytes, n_tokens, n_few, bias, out, .. } = piece.product;
         let activations = &self.activations.values()[self.first_line()..];
         let activations = &activations[..n_tokens * quant.format().activation.row_bytes(*cols)];
         let weights = |rows: &Range<usize>| &piece.weights[rows.start * row_bytes..rows.end * row_bytes];
@@ -137,7 +139,7 @@ impl MatmulScratch {
                 kernels.add(out, &bias[columns]);
             }
         };
-        if *n_tokens == 1 {
+        if (*n_tokens, *n_few) == (1, 1) {
             // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
             let out = unsafe { out.span(0, columns(&rows)) };
             kernels.matmul(*quant, *cols, weights(&rows), activations, out);
@@ -147,7 +149,10 @@ impl MatmulScratch {
         for start in rows.clone().step_by(TILE_ROWS) {
             let rows = start..rows.end.min(start + TILE_ROWS);
             tile.resize(rows.len() * n_tokens, 0.0);
-            kernels.matmul(*quant, *cols, weights(&rows), activations, &mut tile);
+            let (few, many) = activations.split_at(n_few * activations.len() / n_tokens);
+            let (few_out, many_out) = tile.split_at_mut(n_few * rows.len());
+            kernels.matmul(*quant, *cols, weights(&rows), few, few_out);
+            kernels.matmul_long(*quant, *cols, weights(&rows), many, many_out);
             for token in 0..*n_tokens {
                 // SAFETY: each task has rows of the weights, and so columns of the output, of its own.
                 let out = unsafe { out.span(token, columns(&rows)) };
@@ -166,6 +171,8 @@ struct Product<'a> {
     /// Of the weights, in bytes.
     row_bytes: usize,
     n_tokens: usize,
+    /// Of the tokens, the first ones, which are computed as a small batch.
+    n_few: usize,
     bias: Option<&'a [f32]>,
     out: SharedRows<'a, f32>,
 }
@@ -188,12 +195,12 @@ struct Pieces<'a> {
 }
 
 impl<'a> Product<'a> {
-    fn new(target: &'a mut Projection<CpuTensor>) -> Product<'a> {
+    fn new(target: &'a mut Projection<CpuTensor>, n_few: usize) -> Product<'a> {
         let Matrix { tensor, quant, cols, .. } = target.weight;
         let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
         let (n_tokens, width) = (target.out.rows, target.out.width);
         let out = SharedRows::new(target.out.values_mut(), width);
-        Product { tensor, quant, cols, row_bytes, n_tokens, bias: target.bias.map(|bias| bias.row(0)), out }
+        Product { tensor, quant, cols, row_bytes, n_tokens, n_few, bias: target.bias.map(|bias| bias.row(0)), out }
     }
 }
 

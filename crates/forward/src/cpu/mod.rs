@@ -182,9 +182,10 @@ impl Backend for CpuBackend {
         &mut self,
         store: &WeightStore,
         x: &CpuTensor,
+        n_few: usize,
         targets: &mut [Projection<CpuTensor>],
     ) -> Result<(), StoreError> {
-        self.matmul.project(self.kernels, &self.pool, store, x, targets)
+        self.matmul.project(self.kernels, &self.pool, store, x, n_few, targets)
     }
 
     fn rope(&mut self, x: &mut CpuTensor, head_dim: usize, rope: &Rope, angles: &[[f32; 2]]) {

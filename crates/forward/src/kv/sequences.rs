@@ -49,7 +49,7 @@ impl Sequences {
         if wanted > self.pages.n_free() {
             return Err(ForwardError::KvFull { wanted, free: self.pages.n_free() });
         }
-        let mut placement = Placement::default();
+        let mut placement = Placement { n_few: batch.n_few(), ..Placement::default() };
         for (i, segment) in batch.segments.iter().enumerate() {
             let sequence = self.sequences.entry(segment.seq).or_default();
             let copied = sequence.make_room(segment.tokens.len(), &mut self.pages);

@@ -11,6 +11,8 @@ pub(crate) struct MatmulArgs<'a> {
     pub(crate) cols: usize,
     pub(crate) n_rows: usize,
     pub(crate) n_tokens: usize,
+    /// The tokens are computed as those of a long prompt are, whether or not there are many.
+    pub(crate) is_long: bool,
     pub(crate) weights: &'a [u8],
     pub(crate) activations: &'a [u8],
     pub(crate) out: &'a mut [f32],

@@ -165,11 +165,21 @@ fn a_value_has_the_same_bits_in_every_company() {
                         &operands.weights[first_row * operands.row_bytes()..][..n * operands.row_bytes()],
                         &activations[first_token * token_bytes..][..m * token_bytes],
                     );
-                    for (i, got) in part.iter().enumerate() {
-                        let all = if m <= FEW_TOKENS { &few } else { &many };
-                        let want = all[(first_token + i / n) * 37 + first_row + i % n];
-                        let name = operands.format.name;
-                        assert_eq!(want.to_bits(), got.to_bits(), "{kernels:?} {name} n {n} m {m} value {i}");
+                    let mut long = vec![f32::NAN; part.len()];
+                    kernels.matmul_long(
+                        operands.format.quant,
+                        operands.cols,
+                        &operands.weights[first_row * operands.row_bytes()..][..n * operands.row_bytes()],
+                        &activations[first_token * token_bytes..][..m * token_bytes],
+                        &mut long,
+                    );
+                    let by_count = if m <= FEW_TOKENS { &few } else { &many };
+                    for (all, part) in [(by_count, part), (&many, long)] {
+                        for (i, got) in part.iter().enumerate() {
+                            let want = all[(first_token + i / n) * 37 + first_row + i % n];
+                            let name = operands.format.name;
+                            assert_eq!(want.to_bits(), got.to_bits(), "{kernels:?} {name} n {n} m {m} value {i}");
+                        }
                     }
                 }
             }

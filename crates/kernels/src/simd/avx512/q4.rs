@@ -6,12 +6,11 @@ use super::block32::{self, AFFINE, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, transpose_16, widen_two_halves};
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<18, 16, 1, 8>(args, |blocks| chunk_q4_0(blocks));
     }
     block32::matmul::<18, 3>(args, |rows| Block {
@@ -23,7 +22,7 @@ pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<20, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q4_1(blocks));
     }
     block32::matmul::<20, AFFINE>(args, |rows| {

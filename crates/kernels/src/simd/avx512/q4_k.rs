@@ -8,12 +8,11 @@ use super::lanes::{
 };
 use super::q4::{high, low};
 use super::super_block::{self, Panel};
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<144, 2, 1, { few::AFFINE }>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<144, 8>(args, |rows, panel| {

@@ -7,12 +7,11 @@ use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, pick_bytes, transpose_16, widen_two_halves};
 use super::q4::nibbles;
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<22, 16, 1, 16>(args, |blocks| chunk_q5_0(blocks));
     }
     block32::matmul::<22, 4>(args, |rows| {
@@ -27,7 +26,7 @@ pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q5_1(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<24, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q5_1(blocks));
     }
     block32::matmul::<24, AFFINE>(args, |rows| {

@@ -7,12 +7,11 @@ use super::lanes::{each, load_32, load_lanes, part, transpose_32};
 use super::q4::{high, low};
 use super::q4_k::{nibbles, scales_and_mins, unpack_scales};
 use super::super_block;
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<176, 2, 1, { few::AFFINE }>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<176, 8>(args, |rows, panel| {

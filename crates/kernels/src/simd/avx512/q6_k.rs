@@ -9,12 +9,11 @@ use super::lanes::{
 use super::q4::{high, low};
 use super::q4_k::spread_runs;
 use super::super_block::{self, Panel};
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<210, 2, 2, 32>(args, |blocks| chunk(blocks));
     }
     super_block::matmul::<210, 16>(args, |rows, panel| {

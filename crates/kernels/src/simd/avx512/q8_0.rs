@@ -6,12 +6,11 @@ use super::block32::{self, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_half, part, transpose_32, widen_two_halves};
-use crate::kernels::FEW_TOKENS;
 use crate::ops::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
-    if args.n_tokens <= FEW_TOKENS {
+    if !args.is_long {
         return few::matmul::<34, 16, 1, 128>(args, |blocks| chunk(blocks));
     }
     block32::matmul::<34, 7>(args, |rows| {

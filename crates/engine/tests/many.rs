@@ -1,0 +1,103 @@
+//! Many requests at once on a real forward pass say what each says alone, to the last bit of every probability.
+
+use std::ops::ControlFlow;
+
+use engine::{
+    EngineOptions, Event, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile, Scheduler, generate,
+};
+use kernels::Kernels;
+use testkit::{TinySpec, temp_model};
+
+const MODELS: [&str; 2] =
+    ["qwen2 type=Q4_0 type.ffn_down=Q8_0", "llama dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K"];
+
+fn load(line: &str, kernels: &'static Kernels, max_sequences: usize) -> LoadedModel {
+    let path = temp_model(&TinySpec::from_line(line).build().gguf_bytes());
+    let options = EngineOptions { ctx: Some(128), threads: 2, kernels, max_sequences, ..EngineOptions::default() };
+    ModelFile::open(&path).and_then(|file| file.load(&options)).expect("testkit writes models that load")
+}
+
+/// Prompts of 1 to 71 tokens.
+fn requests() -> Vec<GenerateRequest> {
+    let request = |i: u32| GenerateRequest {
+        prompt: (0..10 * i + 1).map(|t| 40 + (t * (i + 3) + i) % 50).collect(),
+        max_tokens: Some(30),
+        sampling: engine::SamplingOptions { temperature: 0.0, ..Default::default() },
+        logprobs: Some(2),
+        ..GenerateRequest::default()
+    };
+    (0..8).map(request).collect()
+}
+
+/// The text, and the bits of every token's probability.
+fn signature(generation: &Generation) -> (Vec<u32>, Vec<u32>, &str) {
+    let bits = generation.logprobs.iter().map(|step| step.chosen.logprob.to_bits()).collect();
+    (generation.tokens.clone(), bits, &generation.text)
+}
+
+fn finish(loaded: &mut LoadedModel, scheduler: &mut Scheduler) -> Vec<Finished> {
+    let mut finished = Vec::new();
+    while !scheduler.is_idle() {
+        finished.extend(scheduler.step(
+            loaded.model.as_mut(),
+            &loaded.tokenizer,
+            &mut |_, _| ControlFlow::Continue(()),
+        ));
+    }
+    finished.sort_by_key(|finished| finished.id);
+    finished
+}
+
+#[test]
+fn eight_at_once_say_what_each_says_alone() {
+    for line in MODELS {
+        for &kernels in Kernels::available() {
+            let mut alone = load(line, kernels, 1);
+            let mut listen = |_: Event| ControlFlow::Continue(());
+            let alone: Vec<Generation> = requests()
+                .iter()
+                .map(|request| generate(alone.model.as_mut(), &alone.tokenizer, request, &mut listen).unwrap())
+                .collect();
+            let mut loaded = load(line, kernels, 8);
+            let mut scheduler = Scheduler::new(Limits { max_batch: 8, max_queue: 8, cache_pages: 0 });
+            for request in requests() {
+                scheduler.submit(loaded.model.as_mut(), request).unwrap();
+            }
+            let together = finish(&mut loaded, &mut scheduler);
+            for (i, (alone, together)) in alone.iter().zip(&together).enumerate() {
+                let together = together.result.as_ref().unwrap();
+                assert_eq!(signature(together), signature(alone), "{line}, {kernels:?}: request {i}");
+            }
+            assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
+        }
+    }
+}
+
+#[test]
+fn a_thousand_random_steps_leave_no_page_behind() {
+    let mut loaded = load(MODELS[0], Kernels::detect(), 3);
+    let mut scheduler = Scheduler::new(Limits { max_batch: 3, max_queue: 8, cache_pages: 2 });
+    let mut state = 5u64;
+    let mut random = |n: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % n
+    };
+    let (mut ids, mut n_ended) = (Vec::new(), 0);
+    for _ in 0..1000 {
+        match random(8) {
+            0 => {
+                let request = requests().swap_remove(random(8) as usize);
+                ids.extend(scheduler.submit(loaded.model.as_mut(), request));
+            }
+            1 if !ids.is_empty() => scheduler.cancel(ids[random(ids.len() as u64) as usize]),
+            _ => {
+                let (model, tokenizer) = (loaded.model.as_mut(), &loaded.tokenizer);
+                n_ended += scheduler.step(model, tokenizer, &mut |_, _| ControlFlow::Continue(())).len();
+            }
+        }
+    }
+    n_ended += finish(&mut loaded, &mut scheduler).len();
+    assert_eq!(n_ended, ids.len());
+    scheduler.clear_cache(loaded.model.as_mut());
+    assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
+}
