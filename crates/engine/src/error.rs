@@ -19,6 +19,22 @@ pub enum EngineError {
         /// What is wrong with it.
         source: ModelError,
     },
+    /// Heads are too narrow for the way of storing keys and values.
+    #[error("this model's heads are {dim} numbers wide, which --kv-type {kv_type} cannot store: use --kv-type f16")]
+    KvType {
+        /// The name of that way.
+        kv_type: &'static str,
+        /// The width of a head.
+        dim: usize,
+    },
+    /// The file could not be told from others.
+    #[error("{path}: {source}")]
+    Fingerprint {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),

@@ -19,11 +19,5 @@ pub fn generate(
     on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
 ) -> Result<Generation, EngineError> {
     let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: 0 });
-    scheduler.submit(model, request.clone())?;
-    loop {
-        let mut finished = scheduler.step(model, tokenizer, &mut |_, event| on_event(event));
-        if let Some(finished) = finished.pop() {
-            return finished.result;
-        }
-    }
+    scheduler.run(model, tokenizer, request, on_event)
 }

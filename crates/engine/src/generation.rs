@@ -83,6 +83,11 @@ impl Running {
         self.after_prefill = Some(*reads);
     }
 
+    /// Seconds that a token of the prompt took, of those that were computed.
+    pub(crate) fn seconds_per_prompt_token(&self) -> f64 {
+        self.timings.prefill.as_secs_f64() / (self.prompt_tokens - self.cached_tokens).max(1) as f64
+    }
+
     /// Counts a pass after the prefill.
     pub(crate) fn decoded(&mut self) {
         self.timings.decode_passes += 1;

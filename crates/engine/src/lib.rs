@@ -8,6 +8,7 @@
 //! Deliberately absent: tensors, flags, HTTP.
 
 mod error;
+mod fingerprint;
 mod generate;
 mod generation;
 mod load;
@@ -26,5 +27,5 @@ pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};
 pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};
-pub use scheduler::{CacheStats, Finished, Limits, Load, RequestId, Scheduler};
+pub use scheduler::{CacheIdentity, CacheStats, DiskCache, Finished, Limits, Load, RequestId, Scheduler};
 pub use stop::{StopMatcher, StopOutcome};

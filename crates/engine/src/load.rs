@@ -13,8 +13,9 @@ use model::gguf::Gguf;
 use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
 use store::{CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
-use crate::EngineError;
+use crate::fingerprint::fingerprint;
 use crate::sizing::{Sizing, size};
+use crate::{CacheIdentity, EngineError};
 
 /// Context that is kept when none is asked for; a model made for less gets its own.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -189,6 +190,15 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, direct, &ledger)?;
         let bytes_per_second = store.measure_disk()?;
         Ok(DiskSpeed { bytes_per_second, request_bytes: plan.slot_len, depth: plan.depth })
+    }
+
+    /// What must be the same for keys and values computed with this model to be used again.
+    ///
+    /// Errors: a read fails.
+    pub fn cache_identity(&self, options: &EngineOptions) -> Result<CacheIdentity, EngineError> {
+        let path = self.path.display().to_string();
+        let model = fingerprint(&self.gguf).map_err(|source| EngineError::Fingerprint { path, source })?;
+        Ok(CacheIdentity { model, kv_type: options.kv_type })
     }
 
     /// Makes the model ready to answer; its weights are read by the first pass.

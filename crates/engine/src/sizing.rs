@@ -49,6 +49,10 @@ pub(crate) fn size(
     options: &EngineOptions,
     depth: Option<usize>,
 ) -> Result<Sizing, EngineError> {
+    let heads = spec.layers.iter().flat_map(|layer| [layer.attention.head_dim, layer.attention.value_dim]);
+    if let Some(dim) = heads.into_iter().find(|dim| !options.kv_type.holds(*dim)) {
+        return Err(EngineError::KvType { kv_type: options.kv_type.name(), dim });
+    }
     let slabs = SlabTable::new(spec)?;
     let plan_options = PlanOptions { policy: options.cache_policy, depth };
     let threads = options.n_threads();

@@ -98,6 +98,12 @@ pub trait Backend: Send {
     /// Stores keys and values at the rows' positions.
     fn append_kv(&mut self, layer: usize, placement: &Placement, k: &Self::Tensor, v: &Self::Tensor);
 
+    /// Bytes of a page of the KV cache.
+    fn page_bytes(&self) -> usize;
+
+    /// The bytes of a page of the KV cache, all layers.
+    fn page_mut(&mut self, page: PageId) -> &mut [u8];
+
     /// Copies a page of the KV cache over another, in all layers.
     fn copy_page(&mut self, from: PageId, to: PageId);
 

@@ -12,7 +12,7 @@ use crate::batch::few_of;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
-use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, Placement};
+use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, Placement, SeqId};
 
 /// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
 pub struct Runner<B: Backend> {
@@ -77,6 +77,30 @@ impl<B: Backend> LanguageModel for Runner<B> {
 
     fn kv(&mut self) -> &mut dyn KvOps {
         &mut self.sequences
+    }
+
+    fn page_bytes(&self) -> usize {
+        self.backend.page_bytes()
+    }
+
+    fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
+        let page = *self.sequences.pages_of(seq).get(index)?;
+        Some(self.backend.page_mut(page))
+    }
+
+    fn insert(
+        &mut self,
+        seq: SeqId,
+        len: usize,
+        fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
+    ) -> Result<bool, ForwardError> {
+        self.sequences.insert(seq, len)?;
+        let mut pages = self.sequences.pages_of(seq).iter().enumerate();
+        let is_whole = pages.all(|(i, &page)| fill(i, self.backend.page_mut(page)));
+        if !is_whole {
+            self.sequences.remove(seq);
+        }
+        Ok(is_whole)
     }
 
     fn max_rows(&self) -> usize {

@@ -87,6 +87,19 @@ fn keys_and_values_in_f16_cost_their_rounding() {
 }
 
 #[test]
+fn keys_and_values_in_q8_0_cost_their_rounding() {
+    let model = TinySpec::from_line("llama dim=256 head_dim=64 rope_dim=64 ffn=256").build();
+    let expected = reference::logits(&model, &PROMPT);
+    for &kernels in Kernels::available() {
+        let mut runner = open(&model, Setup { kernels, kv_type: KvType::Q8_0, ..Setup::default() });
+        let found = run(&mut runner, &PROMPT, &[1; 20]);
+        check(kernels.name(), &found, &expected, 0.1, 1e-3);
+        let (distance, _) = worst(&found, &expected);
+        assert!(distance > 1e-4, "keys and values were not rounded to eight bits");
+    }
+}
+
+#[test]
 fn every_tensor_type_equals_the_reference() {
     for tensor_type in TensorType::ALL {
         // Float weights meet f32 activations. Quantised ones meet activations of 8 bits; that alone costs the 0.06 to

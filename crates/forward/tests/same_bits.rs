@@ -19,7 +19,7 @@ const MODELS: [(&str, KvType); 4] = [
     ("llama", KvType::F32),
     ("qwen2 type=Q4_0 type.ffn_down=Q8_0", KvType::F16),
     ("llama type=Q5_1 type.attn_k=BF16", KvType::F32),
-    ("qwen2 dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K", KvType::F16),
+    ("qwen2 dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K", KvType::Q8_0),
 ];
 
 const NEIGHBOUR: SeqId = SeqId(2);

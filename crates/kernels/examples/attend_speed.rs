@@ -5,7 +5,7 @@
 //! (decode: 128 MiB of caches in turn, more than most processors keep), and the time and arithmetic for the last 64
 //! tokens of the context (prefill). Each figure is the best of many, so a machine with other work
 //! does little harm. `cargo run --release -p kernels --example attend_speed
-//! [f16|f32|all] [TIER]`; the scalar tier is left out unless named, because it is slow.
+//! [f16|q8_0|f32|all] [TIER]`; the scalar tier is left out unless named, because it is slow.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |i: usize| args.get(i).map(String::as_str).filter(|&word| word != "all");
     println!("cache  context  tier     decode us     GB/s  GFLOP/s   64 tokens us  GFLOP/s");
-    for (name, kv_type) in [("f16", KvType::F16), ("f32", KvType::F32)] {
+    for (name, kv_type) in [("f16", KvType::F16), ("q8_0", KvType::Q8_0), ("f32", KvType::F32)] {
         for context in [512, 2048, 8192] {
             for kernels in Kernels::available() {
                 if wanted(0).is_none_or(|word| word == name)
@@ -40,7 +40,7 @@ fn main() {
 }
 
 fn report(name: &str, kv_type: KvType, context: usize, kernels: &Kernels) {
-    let layer_bytes = context * KV_WIDTH * kv_type.bytes();
+    let layer_bytes = context * kv_type.row_bytes(KV_WIDTH);
     let n_layers = ((64 << 20) / layer_bytes).max(1);
     let (keys, values) = (cache(kv_type, n_layers * context, 1), cache(kv_type, n_layers * context, 7));
     let mut work = Work::new();
@@ -136,8 +136,8 @@ fn least(run: &mut impl FnMut(usize) -> f64, n_tokens: usize, n: usize) -> f64 {
 
 /// Keys or values of `n_positions`, between -1 and 1.
 fn cache(kv_type: KvType, n_positions: usize, salt: usize) -> Vec<u8> {
-    let mut bytes = vec![0; n_positions * KV_WIDTH * kv_type.bytes()];
-    let row_bytes = KV_WIDTH * kv_type.bytes();
+    let mut bytes = vec![0; n_positions * kv_type.row_bytes(KV_WIDTH)];
+    let row_bytes = kv_type.row_bytes(KV_WIDTH);
     for (p, row) in bytes.chunks_exact_mut(row_bytes).enumerate() {
         let x: Vec<f32> = (0..KV_WIDTH).map(|i| number(p * KV_WIDTH + i + salt)).collect();
         Kernels::detect().store_kv(kv_type, &x, row);

@@ -183,9 +183,10 @@ impl Kernels {
 
     /// Writes keys or values in the type of the cache.
     ///
-    /// Panics if `out` is not `x.len() * kv_type.bytes()` bytes. All tiers write the same bytes, NaN payloads aside.
+    /// Panics if `out` is not `kv_type.row_bytes(x.len())` bytes or `x` ends inside a block. All tiers write the same bytes, NaN payloads aside.
     pub fn store_kv(&self, kv_type: KvType, x: &[f32], out: &mut [u8]) {
-        assert_eq!(Some(out.len()), x.len().checked_mul(kv_type.bytes()), "store_kv: bytes for {}", x.len());
+        assert!(kv_type.holds(x.len()), "store_kv: {} numbers end inside a block", x.len());
+        assert_eq!(out.len(), kv_type.row_bytes(x.len()), "store_kv: bytes for {}", x.len());
         (self.store_kv)(kv_type, x, out);
     }
 

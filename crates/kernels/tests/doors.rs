@@ -50,7 +50,7 @@ fn rows_are_checked_when_packed_and_unpacked() {
         }
         refuses(kernels, "half a block", || kernels.quantise(ActivationType::Q8_1, &[1.0; 16], &mut [0; 19]));
         for kv_type in [KvType::F16, KvType::F32] {
-            let bytes = 5 * kv_type.bytes();
+            let bytes = kv_type.row_bytes(5);
             refuses(kernels, "a long row", || kernels.store_kv(kv_type, &[1.0; 5], &mut vec![0; bytes + 1]));
         }
     }

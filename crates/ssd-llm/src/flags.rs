@@ -56,6 +56,13 @@ pub(crate) struct RunArgs {
     /// With --json, report each token's log-probability and the N best alternatives
     #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     pub(crate) logprobs: Option<usize>,
+    /// Keep what was computed of the prompt in this directory, and begin with what is there; without DIR, in the user's
+    /// folder for caches
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(crate) prompt_cache: Option<Option<PathBuf>>,
+    /// Most bytes that --prompt-cache keeps of a model's prompts
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size::parse, allow_negative_numbers = true)]
+    pub(crate) prompt_cache_budget: u64,
     #[command(flatten)]
     pub(crate) sampling: SamplingFlags,
     #[command(flatten)]
@@ -194,7 +201,7 @@ pub(crate) struct EngineFlags {
     /// Which weights stay in memory: a fixed part (pin), or those used last (lru), which never helps
     #[arg(long, value_name = "POLICY", default_value = "pin", value_parser = cache_policy)]
     cache_policy: CachePolicy,
-    /// How keys and values are stored
+    /// How keys and values are stored: f16, q8_0 (half of that, less exact) or f32
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     kv_type: KvType,
     /// Instruction set of the arithmetic
@@ -297,8 +304,9 @@ fn cache_policy(text: &str) -> Result<CachePolicy, String> {
 fn kv_type(text: &str) -> Result<KvType, String> {
     match text {
         "f16" => Ok(KvType::F16),
+        "q8_0" => Ok(KvType::Q8_0),
         "f32" => Ok(KvType::F32),
-        _ => Err("must be f16 or f32".to_owned()),
+        _ => Err("must be f16, q8_0 or f32".to_owned()),
     }
 }
 

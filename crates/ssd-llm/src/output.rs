@@ -63,6 +63,9 @@ pub(crate) fn run_json(generation: &Generation, plan: &ResidencyPlan) -> Value {
             "peak_bytes": peak_memory(),
         },
     });
+    if generation.cached_tokens > 0 {
+        object["cached_tokens"] = json!(generation.cached_tokens);
+    }
     if !generation.logprobs.is_empty() {
         object["logprobs"] = generation.logprobs.iter().map(step_json).collect();
     }
@@ -82,9 +85,13 @@ pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> Strin
     let timings = &generation.timings;
     let io = Io::of(generation);
     let prefill = timings.prefill.as_secs_f64();
-    let prompt_rate = generation.prompt_tokens as f64 / prefill.max(1e-9);
+    let prompt_rate = (generation.prompt_tokens - generation.cached_tokens) as f64 / prefill.max(1e-9);
+    let cached = match generation.cached_tokens {
+        0 => String::new(),
+        n => format!(", {n} of them known,"),
+    };
     format!(
-        "prompt {} tokens in {prefill:.2} s ({prompt_rate:.1} tokens/s), answer {} tokens in {:.2} s ({:.1} tokens/s), {}\n\
+        "prompt {} tokens{cached} in {prefill:.2} s ({prompt_rate:.1} tokens/s), answer {} tokens in {:.2} s ({:.1} tokens/s), {}\n\
          read {} at {}/s, {} a token; waited {:.2} s, computed {:.2} s: {:.0}% of the limit\n\
          memory: {} of weights kept ({:.0}%), peak {}, budget {}",
         generation.prompt_tokens,

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: threads, channels, clocks other than a pass's duration.
 
+mod disk_cache;
 mod pace;
 mod prompt_cache;
 
@@ -24,6 +25,7 @@ use store::StoreError;
 use crate::EngineError;
 use crate::generation::Running;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation};
+pub use disk_cache::{CacheIdentity, DiskCache};
 use pace::Pace;
 pub use prompt_cache::CacheStats;
 use prompt_cache::PromptCache;
@@ -70,8 +72,13 @@ pub struct Scheduler {
     /// In the order of their admission.
     jobs: Vec<Job>,
     cache: PromptCache,
+    disk: Option<DiskCache>,
     pace: Pace,
     next_id: u64,
+    /// Sequences that were restored; their names count down from the highest.
+    n_restored: u64,
+    /// Seconds that a token of a prompt took lately.
+    seconds_per_token: f64,
 }
 
 /// A request that runs.
@@ -108,7 +115,36 @@ impl Scheduler {
     /// A scheduler without requests.
     pub fn new(limits: Limits) -> Scheduler {
         let cache = PromptCache::new(limits.cache_pages);
-        Scheduler { limits, queue: VecDeque::new(), jobs: Vec::new(), cache, pace: Pace::default(), next_id: 0 }
+        Scheduler {
+            limits,
+            queue: VecDeque::new(),
+            jobs: Vec::new(),
+            cache,
+            disk: None,
+            pace: Pace::default(),
+            next_id: 0,
+            n_restored: 0,
+            seconds_per_token: 0.0,
+        }
+    }
+
+    /// Lets prompts begin with what the files of a directory hold as well.
+    pub fn use_disk(&mut self, disk: DiskCache) {
+        self.disk = Some(disk);
+    }
+
+    /// Writes what the prompt cache holds to the directory of [`Scheduler::use_disk`], as far as it is not there yet.
+    ///
+    /// Errors: a file cannot be written. The others are whole, and so are those that were there.
+    pub fn save(&mut self, model: &mut dyn LanguageModel) -> std::io::Result<()> {
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        for (seq, tokens) in self.cache.entries() {
+            // What fits less than a page is computed at once.
+            if tokens.len() >= PAGE_TOKENS {
+                disk.save(model, seq, tokens, self.seconds_per_token)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes on a request.
@@ -215,9 +251,30 @@ impl Scheduler {
         finished
     }
 
+    /// Runs a request to its end, and whatever else goes on meanwhile; for those who have nothing else.
+    ///
+    /// Errors: as for [`Scheduler::submit`], or a pass fails.
+    pub fn run(
+        &mut self,
+        model: &mut dyn LanguageModel,
+        tokenizer: &Tokenizer,
+        request: &GenerateRequest,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Generation, EngineError> {
+        let own = self.submit(model, request.clone())?;
+        loop {
+            let mut hear = |id, event: Event| if id == own { on_event(event) } else { ControlFlow::Continue(()) };
+            let finished = self.step(model, tokenizer, &mut hear);
+            if let Some(finished) = finished.into_iter().find(|finished| finished.id == own) {
+                return finished.result;
+            }
+        }
+    }
+
     /// Lets requests run, in the order in which they came, while there is room for all that they may need.
     fn admit(&mut self, model: &mut dyn LanguageModel) {
         let reads = model.read_stats();
+        self.restore(model);
         let max_jobs = self.limits.max_batch.min(model.max_rows());
         let kv = model.kv();
         let ctx = kv.context().min(kv.n_pages() * PAGE_TOKENS);
@@ -239,6 +296,30 @@ impl Scheduler {
             let (id, request) = self.queue.remove(at).expect("the loop is inside the queue");
             let running = Running::new(request, ctx, reads);
             self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: false }, cached);
+        }
+    }
+
+    /// Brings the beginning of the next prompt from the disk into the prompt cache, if that saves time.
+    fn restore(&mut self, model: &mut dyn LanguageModel) {
+        let (Some(disk), Some((_, request))) = (&mut self.disk, self.queue.front()) else { return };
+        if self.jobs.len() >= self.limits.max_batch {
+            return;
+        }
+        let prompt = &request.prompt;
+        let Some((entry, len)) = disk.longest(prompt) else { return };
+        let len = len.min(prompt.len() - 1);
+        let of_jobs = self.jobs.iter().map(|job| common(job.running.prompt(), prompt));
+        let has = of_jobs.chain(self.cache.common(prompt).map(|(_, len)| len)).max().unwrap_or(0);
+        let is_more = len >= has + PAGE_TOKENS && len.div_ceil(PAGE_TOKENS) <= self.limits.cache_pages;
+        if !is_more || !disk.is_worth_it(entry, len, len - has) {
+            return;
+        }
+        let seq = SeqId(u64::MAX - self.n_restored);
+        let kv = model.kv();
+        while kv.n_new_pages(seq, len) > kv.n_free_pages() && self.cache.evict(kv) {}
+        if let Some(tokens) = disk.restore(entry, len, model, seq) {
+            self.n_restored += 1;
+            self.cache.keep(model.kv(), seq, tokens);
         }
     }
 
@@ -349,6 +430,9 @@ impl Scheduler {
             if job.n_prompt_left() == 0 {
                 if was_prompt {
                     job.running.prefilled(&reads);
+                    if job.is_long {
+                        self.seconds_per_token = job.running.seconds_per_prompt_token();
+                    }
                 }
                 if matches!(result, Ok(None)) {
                     result = job.running.choose(logits, row, tokenizer, &mut |event| on_event(id, event));

@@ -62,6 +62,11 @@ impl PromptCache {
         self.entries.iter().map(|entry| (entry.seq, common(&entry.tokens, prompt)))
     }
 
+    /// Every entry with its tokens.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (SeqId, &[TokenId])> {
+        self.entries.iter().map(|entry| (entry.seq, &entry.tokens[..]))
+    }
+
     /// Counts a prompt that begins with `len` tokens of a sequence, which may be that of an entry.
     pub(super) fn hit(&mut self, seq: SeqId, len: usize) {
         self.hits += 1;

@@ -13,6 +13,7 @@ use crate::SamplingOptions;
 
 const CTX: usize = 300;
 const N_VOCAB: usize = 64;
+const PAGE_BYTES: usize = 4 * PAGE_TOKENS;
 
 /// A model and the KV cache that it thinks it has.
 struct Fake {
@@ -24,12 +25,13 @@ struct Fake {
     passes: Vec<usize>,
     /// Fails this pass.
     failing: Option<usize>,
+    page: Vec<u8>,
 }
 
 impl Fake {
     fn new(n_pages: usize) -> Fake {
         let sequences = Sequences::new(CTX, n_pages);
-        Fake { sequences, tokens: BTreeMap::new(), max_rows: 128, passes: Vec::new(), failing: None }
+        Fake { sequences, tokens: BTreeMap::new(), max_rows: 128, passes: Vec::new(), failing: None, page: Vec::new() }
     }
 }
 
@@ -64,6 +66,39 @@ impl LanguageModel for Fake {
 
     fn kv(&mut self) -> &mut dyn KvOps {
         self
+    }
+
+    fn page_bytes(&self) -> usize {
+        PAGE_BYTES
+    }
+
+    /// A page holds its tokens, and something behind the last.
+    fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
+        let tokens = self.tokens.get(&seq)?.chunks(PAGE_TOKENS).nth(index)?;
+        self.page = tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
+        self.page.resize(PAGE_BYTES, 0xAA);
+        Some(&self.page)
+    }
+
+    fn insert(
+        &mut self,
+        seq: SeqId,
+        len: usize,
+        fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
+    ) -> Result<bool, ForwardError> {
+        self.sequences.insert(seq, len)?;
+        let mut tokens = Vec::new();
+        for i in 0..len.div_ceil(PAGE_TOKENS) {
+            let mut page = vec![0; PAGE_BYTES];
+            if !fill(i, &mut page) {
+                self.sequences.remove(seq);
+                return Ok(false);
+            }
+            tokens.extend(page.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+        }
+        tokens.truncate(len);
+        self.tokens.insert(seq, tokens);
+        Ok(true)
     }
 
     fn max_rows(&self) -> usize {
@@ -331,4 +366,102 @@ fn ten_thousand_random_steps() {
     run(&mut scheduler, &mut fake, &tokenizer);
     scheduler.clear_cache(&mut fake);
     assert_eq!((fake.n_free_pages(), fake.tokens.len()), (14, 0));
+}
+
+fn identity() -> CacheIdentity {
+    CacheIdentity { model: 7 << 100, kv_type: forward::KvType::F16 }
+}
+
+/// A scheduler that has just been started, with the files of a folder.
+fn started(folder: &std::path::Path, identity: CacheIdentity, max_bytes: u64) -> Scheduler {
+    let mut scheduler = Scheduler::new(Limits { cache_pages: 40, ..LIMITS });
+    scheduler.use_disk(DiskCache::open(folder, identity, PAGE_BYTES, max_bytes).unwrap());
+    // The fake takes no time.
+    scheduler.seconds_per_token = 1.0;
+    scheduler
+}
+
+/// Runs a request, saves what it leaves, and tells how many tokens of it were there before.
+fn run_and_save(scheduler: &mut Scheduler, request: &GenerateRequest) -> usize {
+    let mut fake = Fake::new(40);
+    scheduler.submit(&mut fake, request.clone()).unwrap();
+    let generation = run(scheduler, &mut fake, &tokenizer()).pop().unwrap().result.unwrap();
+    assert_eq!(generation.tokens, answer(request));
+    scheduler.seconds_per_token = 1.0;
+    scheduler.save(&mut fake).unwrap();
+    generation.cached_tokens
+}
+
+fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()).collect()
+}
+
+#[test]
+fn a_prompt_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |identity| started(folder.path(), identity, 1 << 20);
+    let first = request(prompt(1, 200, 10, 1), 5);
+    assert_eq!(run_and_save(&mut start(identity()), &first), 0);
+    assert_eq!(run_and_save(&mut start(identity()), &first), 209);
+    assert_eq!(run_and_save(&mut start(identity()), &request(prompt(1, 130, 30, 2), 5)), 130);
+    // Too little in common, another model, another way of storing.
+    assert_eq!(run_and_save(&mut start(identity()), &request(prompt(1, 50, 30, 2), 5)), 0);
+    assert_eq!(run_and_save(&mut start(CacheIdentity { model: 8, ..identity() }), &first), 0);
+    let other_type = CacheIdentity { kv_type: forward::KvType::F32, ..identity() };
+    assert_eq!(run_and_save(&mut start(other_type), &first), 0);
+    // What goes on where another ends takes its place.
+    let n_files = files(folder.path()).len();
+    let longer = request([&first.prompt[..], &answer(&first)[..], &[41]].concat(), 3);
+    assert_eq!(run_and_save(&mut start(identity()), &longer), 214);
+    assert_eq!(files(folder.path()).len(), n_files);
+}
+
+#[test]
+fn prompts_that_are_computed_faster_than_read_are_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = request(prompt(1, 200, 10, 1), 5);
+    let mut scheduler = started(folder.path(), identity(), 1 << 20);
+    let mut fake = Fake::new(40);
+    scheduler.submit(&mut fake, first.clone()).unwrap();
+    run(&mut scheduler, &mut fake, &tokenizer());
+    scheduler.seconds_per_token = 1e-9;
+    scheduler.save(&mut fake).unwrap();
+    assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0);
+}
+
+#[test]
+fn the_folder_stays_as_small_as_it_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let max_bytes = 5 * PAGE_BYTES as u64 * 2;
+    for i in 0..6 {
+        run_and_save(&mut started(folder.path(), identity(), max_bytes), &request(prompt(3 * i, 200, 10, i), 5));
+        let total: u64 = files(folder.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+        assert!(total <= max_bytes, "{total}");
+    }
+    // The last one is still there.
+    let last = request(prompt(15, 200, 10, 5), 5);
+    assert_eq!(run_and_save(&mut started(folder.path(), identity(), max_bytes), &last), 209);
+}
+
+/// Whatever byte of a file is changed or wherever it is cut: what is restored is right, or it is computed.
+#[test]
+fn a_damaged_file_is_never_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = request(prompt(1, 100, 10, 1), 3);
+    run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first);
+    let path = files(folder.path()).pop().unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for at in (0..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).unwrap();
+        // The answer is checked; damage in the last page's unused end is found too.
+        assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0, "byte {at}");
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::create_dir(folder.path()).unwrap();
+        std::fs::write(&path, &whole[..at]).unwrap();
+        assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0, "cut at {at}");
+        std::fs::remove_dir_all(folder.path()).unwrap();
+        std::fs::create_dir(folder.path()).unwrap();
+    }
 }

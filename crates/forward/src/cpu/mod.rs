@@ -203,6 +203,14 @@ impl Backend for CpuBackend {
         }
     }
 
+    fn page_bytes(&self) -> usize {
+        self.kv.bytes_of_page()
+    }
+
+    fn page_mut(&mut self, page: PageId) -> &mut [u8] {
+        self.kv.page_mut(page)
+    }
+
     fn copy_page(&mut self, from: PageId, to: PageId) {
         self.kv.copy_page(from, to);
     }

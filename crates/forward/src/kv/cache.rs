@@ -68,6 +68,14 @@ impl KvCache {
         })
     }
 
+    pub(crate) fn bytes_of_page(&self) -> usize {
+        self.page_bytes
+    }
+
+    pub(crate) fn page_mut(&mut self, page: PageId) -> &mut [u8] {
+        &mut self.bytes.values_mut()[page.0 as usize * self.page_bytes..][..self.page_bytes]
+    }
+
     /// Copies a page over another.
     pub(crate) fn copy_page(&mut self, from: PageId, to: PageId) {
         let [from, to] = [from, to].map(|page| page.0 as usize * self.page_bytes);

@@ -61,6 +61,29 @@ impl Sequences {
         Ok(placement)
     }
 
+    /// Adds a sequence of `len` tokens, whose keys and values the caller brings.
+    ///
+    /// Errors: the context is shorter, or too few pages are free. Panics if `seq` is there already.
+    pub fn insert(&mut self, seq: SeqId, len: usize) -> Result<(), ForwardError> {
+        assert!(!self.sequences.contains_key(&seq), "{seq:?} is there already");
+        if len > self.ctx {
+            return Err(ForwardError::ContextFull { ctx: self.ctx, wanted: len });
+        }
+        let (wanted, free) = (self.n_new_pages(seq, len), self.pages.n_free());
+        if wanted > free {
+            return Err(ForwardError::KvFull { wanted, free });
+        }
+        let mut sequence = Sequence::default();
+        sequence.make_room(len, &mut self.pages);
+        self.sequences.insert(seq, Sequence { len, ..sequence });
+        Ok(())
+    }
+
+    /// The pages of a sequence, in order.
+    pub(crate) fn pages_of(&self, seq: SeqId) -> &[PageId] {
+        self.sequences.get(&seq).map_or(&[], |sequence| &sequence.pages)
+    }
+
     /// Lengthens the sequences by their segments, once the pass has succeeded.
     pub fn commit(&mut self, batch: &Batch) {
         for segment in &batch.segments {

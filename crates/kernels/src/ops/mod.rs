@@ -18,7 +18,7 @@ pub use rope::RopeLayout;
 
 pub(crate) use add::add;
 pub(crate) use attend::{attend, tiles};
-pub(crate) use kv::store_kv;
+pub(crate) use kv::{q8_0_block, store_kv, widen_q8_0};
 pub(crate) use matmul::{MatmulArgs, matmul};
 pub(crate) use rms_norm::{rms_norm, rms_scale};
 pub(crate) use rope::rope;

@@ -31,7 +31,7 @@ struct Attention {
 }
 
 fn cases(max_positions: usize) -> impl Strategy<Value = Case> {
-    let kv_type = prop::sample::select(vec![KvType::F16, KvType::F32]);
+    let kv_type = prop::sample::select(vec![KvType::F16, KvType::Q8_0, KvType::F32]);
     let magnitude = prop::sample::select(vec![1e-3f32, 1.0, 8.0]);
     let dim = || prop_oneof![1..140usize, prop::sample::select(vec![16usize, 32, 48, 64, 128])];
     let rows = (1..max_positions, 1..20usize);
@@ -39,6 +39,8 @@ fn cases(max_positions: usize) -> impl Strategy<Value = Case> {
     (kv_type, 1..9usize, dim(), dim(), rows, window, magnitude, any::<u64>()).prop_map(
         |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), window, magnitude, seed)| {
             let n_rows = n_rows.min(n_positions);
+            let block = if kv_type == KvType::Q8_0 { 32 } else { 1 };
+            let [head_dim, value_dim] = [head_dim, value_dim].map(|dim: usize| dim.next_multiple_of(block));
             Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, magnitude, seed }
         },
     )
@@ -50,7 +52,7 @@ impl Attention {
         let queries = random.vector(case.n_rows * case.n_group * case.head_dim, case.magnitude);
         let mut cache = |dim: usize| {
             let x = random.vector(case.n_positions * dim, case.magnitude);
-            let mut bytes = vec![0; x.len() * case.kv_type.bytes()];
+            let mut bytes = vec![0; case.kv_type.row_bytes(x.len())];
             Kernels::scalar().store_kv(case.kv_type, &x, &mut bytes);
             bytes
         };
@@ -155,6 +157,11 @@ fn tiles(bytes: &[u8], row_bytes: usize) -> Vec<&[u8]> {
 fn number(kv_type: KvType, row: &[u8], i: usize) -> f64 {
     match kv_type {
         KvType::F16 => half::f16::from_le_bytes(row.as_chunks().0[i]).to_f64(),
+        KvType::Q8_0 => {
+            let block: &[u8; 34] = &row.as_chunks().0[i / 32];
+            let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f64();
+            scale * f64::from(block[2 + i % 32].cast_signed())
+        }
         KvType::F32 => f32::from_le_bytes(row.as_chunks().0[i]).into(),
     }
 }
@@ -213,8 +220,8 @@ fn small(n_positions: usize, n_rows: usize) -> Case {
 
 /// The number at `i` of position `p` becomes a NaN.
 fn break_position(cache: &mut [u8], kv_type: KvType, row_bytes: usize, p: usize, i: usize) {
-    let at = p * row_bytes + i * kv_type.bytes();
-    Kernels::scalar().store_kv(kv_type, &[f32::NAN], &mut cache[at..at + kv_type.bytes()]);
+    let at = p * row_bytes + kv_type.row_bytes(i);
+    Kernels::scalar().store_kv(kv_type, &[f32::NAN], &mut cache[at..at + kv_type.row_bytes(1)]);
 }
 
 /// A broken key or value breaks the rows that see it and leaves the others' bits alone; a broken query its own output.

@@ -114,9 +114,9 @@ proptest! {
             Kernels::scalar().add(&mut want, &y);
             kernels.add(&mut got, &y);
             prop_assert_eq!(&want, &got, "{:?}", kernels);
-            for kv_type in [KvType::F16, KvType::F32] {
-                let mut want = vec![0xAA; len * kv_type.bytes()];
-                let mut got = vec![0x55; len * kv_type.bytes()];
+            for kv_type in [KvType::F16, KvType::Q8_0, KvType::F32].into_iter().filter(|kv_type| kv_type.holds(len)) {
+                let mut want = vec![0xAA; kv_type.row_bytes(len)];
+                let mut got = vec![0x55; kv_type.row_bytes(len)];
                 Kernels::scalar().store_kv(kv_type, &x, &mut want);
                 kernels.store_kv(kv_type, &x, &mut got);
                 prop_assert_eq!(&want, &got, "{:?} {:?}", kernels, kv_type);

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use engine::{Event, GenerateRequest, ModelFile, SamplingError, generate};
+use engine::{DiskCache, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let text = prompt_text(args)?;
     let file = ModelFile::open(&args.model)?;
     let options = args.engine.options();
+    let identity = |folder| Ok::<_, anyhow::Error>((folder, file.cache_identity(&options)?));
+    let cache = args.cache_folder()?.map(identity).transpose()?;
     let mut loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };
@@ -34,15 +37,41 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     interrupt::listen_and_stop(&loaded.stop)?;
     let mut screen = Screen::new(args.json, &loaded.bytes_read);
-    let result = generate(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut |event| screen.show(event));
+    let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: loaded.model.kv().n_pages() });
+    if let Some((folder, identity)) = cache {
+        let page_bytes = loaded.model.page_bytes();
+        let disk = DiskCache::open(&folder, identity, page_bytes, args.prompt_cache_budget);
+        scheduler.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
+    }
+    let mut show = |event: Event| screen.show(event);
+    let result = scheduler.run(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut show);
     screen.progress.clear();
     let generation = result?;
     screen.finish()?;
+    if generation.finish_reason != FinishReason::Cancelled
+        && let Err(error) = scheduler.save(loaded.model.as_mut())
+    {
+        output::say(&format!("warning: the prompt cache was not written: {error}"));
+    }
     if args.json {
         output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
     }
     output::say(&output::statistics(&generation, &loaded.plan));
     Ok(())
+}
+
+impl RunArgs {
+    /// Where computed prompts are kept, if they are.
+    fn cache_folder(&self) -> anyhow::Result<Option<PathBuf>> {
+        match &self.prompt_cache {
+            None => Ok(None),
+            Some(Some(folder)) => Ok(Some(folder.clone())),
+            Some(None) => match dirs::cache_dir() {
+                Some(folder) => Ok(Some(folder.join("ssd-llm"))),
+                None => Err(Usage("this system names no folder for caches: use --prompt-cache=DIR".to_owned()).into()),
+            },
+        }
+    }
 }
 
 /// An option's error in the words of the command line, where options are flags.

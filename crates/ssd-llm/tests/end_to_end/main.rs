@@ -15,6 +15,7 @@ mod hostile_models;
 mod info;
 mod perplexity;
 mod plan;
+mod prompt_cache;
 mod run;
 mod run_json;
 mod run_text;

@@ -78,6 +78,8 @@ impl AttendArgs<'_> {
         assert!(self.first_row.checked_add(self.n_rows).is_some(), "attend: rows");
         let a_row = self.n_group.checked_mul(self.head_dim);
         assert!(holds(self.queries.len(), self.n_rows, self.query_stride, a_row), "attend: queries");
+        let can_hold = self.kv_type.holds(self.head_dim) && self.kv_type.holds(self.value_dim);
+        assert!(can_hold, "attend: rows of {:?} that end inside a block", self.kv_type);
         assert!(self.holds(self.keys, self.head_dim), "attend: keys end early");
         assert!(self.holds(self.values, self.value_dim), "attend: values end early");
         let parts = n_queries.checked_mul(PartLayout::new(self.value_dim).len());

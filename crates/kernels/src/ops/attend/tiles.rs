@@ -202,7 +202,7 @@ fn chunks(args: &AttendArgs<'_>, first: usize, widens: bool) -> impl Iterator<It
 
 /// Whether rows of `dim` numbers are widened before they meet queries.
 fn widens(args: &AttendArgs<'_>, dim: usize) -> bool {
-    args.n_rows * args.n_group >= MANY_QUERIES || !dim.is_multiple_of(PADDING)
+    args.n_rows * args.n_group >= MANY_QUERIES || !dim.is_multiple_of(PADDING) || args.kv_type == KvType::Q8_0
 }
 
 fn score_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<'_>, first: usize) {

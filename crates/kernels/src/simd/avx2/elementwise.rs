@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, store_16, store_f32};
-use crate::activation;
 use crate::ops::KvType;
-use crate::ops::KvType::{F16, F32};
+use crate::ops::KvType::{F16, F32, Q8_0};
+use crate::{activation, ops};
 
 /// Adds `y` to `x`.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -46,6 +46,7 @@ pub(super) fn store_kv(kv_type: KvType, x: &[f32], out: &mut [u8]) {
     match kv_type {
         F32 => activation::store_f32(x, out),
         F16 => store_halves(x, out),
+        Q8_0 => ops::store_kv(kv_type, x, out),
     }
 }
 

@@ -7,8 +7,8 @@ use std::arch::aarch64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, load_halves, load_singles, prefetch_row, store_f32};
-use crate::ops::KvType;
 use crate::ops::tiles::{CachedRows, QUERIES, Rows, ScoreArgs, Softened, TILE, ValueArgs};
+use crate::ops::{KvType, widen_q8_0};
 
 /// Writes cached rows as f32 with zeros behind.
 #[target_feature(enable = "neon")]
@@ -16,9 +16,14 @@ pub(super) fn widen(rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32])
     let padded = dim.next_multiple_of(16);
     for (i, out) in (0..n).zip(out.chunks_exact_mut(padded)) {
         let row = rows.row(i, dim);
+        if rows.kv_type == KvType::Q8_0 {
+            widen_q8_0(row, out);
+            continue;
+        }
         let out = out.as_chunks_mut::<4>().0;
         match rows.kv_type {
             KvType::F16 => widen_row(row, out, |bytes| load_halves(bytes)),
+            KvType::Q8_0 => unreachable!("the row has been widened"),
             KvType::F32 => widen_row(row, out, |bytes| load_singles(bytes)),
         }
     }
@@ -51,6 +56,7 @@ pub(super) fn score(args: &mut ScoreArgs<'_>) {
             KvType::F16 => {
                 score_in(args, |k| keys.row(k, dim).as_chunks().0, |key: &[u8; 8]| load_halves(key));
             }
+            KvType::Q8_0 => unreachable!("rows of Q8_0 are widened before they meet queries"),
             KvType::F32 => score_in(args, |k| keys.row(k, dim).as_chunks().0, |key: &[u8; 16]| load_singles(key)),
         },
     }
@@ -169,6 +175,7 @@ pub(super) fn add_values(args: &mut ValueArgs<'_>) {
             KvType::F16 => {
                 add_in(args, |p| values.row(p, dim).as_chunks().0, |value: &[u8; 8]| load_halves(value));
             }
+            KvType::Q8_0 => unreachable!("rows of Q8_0 are widened before they meet queries"),
             KvType::F32 => add_in(args, |p| values.row(p, dim).as_chunks().0, |value: &[u8; 16]| load_singles(value)),
         },
     }
