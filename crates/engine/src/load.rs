@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use forward::{
-    CpuBackend, CpuOptions, KvType, LanguageModel, PAGE_TOKENS, Runner, RunnerOptions, auto_threads,
-    weight_bytes_per_second,
+    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, Window, auto_threads, weight_bytes_per_second,
 };
 use kernels::Kernels;
 use model::gguf::Gguf;
@@ -14,7 +13,7 @@ use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
 use store::{CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
 use crate::fingerprint::fingerprint;
-use crate::sizing::{Sizing, size};
+use crate::sizing::{MAX_ROWS, Sizing, size};
 use crate::{CacheIdentity, EngineError};
 
 /// Context that is kept when none is asked for; a model made for less gets its own.
@@ -44,6 +43,8 @@ pub struct EngineOptions {
     pub max_sequences: usize,
     /// How keys and values are stored.
     pub kv_type: KvType,
+    /// What a token sees of those before it; the model's own window may be narrower.
+    pub window: Window,
     /// The arithmetic to use.
     pub kernels: &'static Kernels,
 }
@@ -61,6 +62,7 @@ impl Default for EngineOptions {
             max_logit_rows: 1,
             max_sequences: 1,
             kv_type: KvType::F16,
+            window: Window::ALL,
             kernels: Kernels::detect(),
         }
     }
@@ -174,7 +176,8 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let disk_bytes_per_second = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
-        let mut backend = CpuBackend::new(&self.spec, EngineOptions { max_sequences: 1, ..*options }.cpu(1, &ledger))?;
+        let mut backend =
+            CpuBackend::new(&self.spec, EngineOptions { max_sequences: 1, ..*options }.cpu(&self.spec, 1, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
@@ -198,7 +201,10 @@ impl ModelFile {
     pub fn cache_identity(&self, options: &EngineOptions) -> Result<CacheIdentity, EngineError> {
         let path = self.path.display().to_string();
         let model = fingerprint(&self.gguf).map_err(|source| EngineError::Fingerprint { path, source })?;
-        Ok(CacheIdentity { model, kv_type: options.kv_type })
+        // Keys and values depend on what the tokens before saw.
+        let Window { len, n_sinks } = options.window_for(&self.spec);
+        let window = (len as u128) << 64 | n_sinks as u128;
+        Ok(CacheIdentity { model: model ^ window, kv_type: options.kv_type })
     }
 
     /// Makes the model ready to answer; its weights are read by the first pass.
@@ -213,8 +219,9 @@ impl ModelFile {
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
-        let backend = CpuBackend::new(&self.spec, options.cpu(ctx, &ledger))?;
-        let limits = RunnerOptions { ctx, n_pages: options.n_pages(ctx), largest, always };
+        let backend = CpuBackend::new(&self.spec, options.cpu(&self.spec, ctx, &ledger))?;
+        let window = options.window_for(&self.spec);
+        let limits = RunnerOptions { ctx, n_pages: options.n_pages(&self.spec, ctx), window, largest, always };
         let runner = Runner::new(self.spec, store, backend, limits)?;
         let model = Box::new(runner);
         Ok(LoadedModel { model, tokenizer, plan, bytes_read, stop, template, path: self.path, _program: program })
@@ -253,17 +260,22 @@ impl EngineOptions {
     }
 
     /// Pages of the KV cache: its sequences may all be as long as the context.
-    pub(crate) fn n_pages(&self, ctx: usize) -> usize {
-        self.max_sequences * ctx.div_ceil(PAGE_TOKENS)
+    pub(crate) fn n_pages(&self, spec: &ModelSpec, ctx: usize) -> usize {
+        self.max_sequences * self.window_for(spec).n_pages(ctx, MAX_ROWS)
     }
 
-    fn cpu(&self, ctx: usize, ledger: &Ledger) -> CpuOptions {
+    /// What a token of this model sees.
+    fn window_for(&self, spec: &ModelSpec) -> Window {
+        Window { len: self.window.len.min(spec.sliding_window.unwrap_or(usize::MAX)), ..self.window }
+    }
+
+    fn cpu(&self, spec: &ModelSpec, ctx: usize, ledger: &Ledger) -> CpuOptions {
         CpuOptions {
             kernels: self.kernels,
             threads: self.n_threads(),
             kv_type: self.kv_type,
             ctx,
-            n_pages: self.n_pages(ctx),
+            n_pages: self.n_pages(spec, ctx),
             ledger: ledger.clone(),
         }
     }

@@ -9,7 +9,7 @@ use crate::{EngineError, EngineOptions};
 
 /// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
 /// activations grow with every row.
-const MAX_ROWS: usize = 512;
+pub(crate) const MAX_ROWS: usize = 512;
 
 /// Tokens of the batches whose activations are always there: decoding, and drafts to be verified.
 const FEW_ROWS: usize = 16;
@@ -69,7 +69,7 @@ pub(crate) fn size(
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + SAMPLER_BYTES_PER_TOKEN * spec.n_vocab as u64;
     let budget = |size: BatchSize| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
-        kv_bytes: CpuBackend::page_bytes(spec, options.kv_type) * options.n_pages(ctx) as u64,
+        kv_bytes: CpuBackend::page_bytes(spec, options.kv_type) * options.n_pages(spec, ctx) as u64,
         fixed_bytes: program_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };

@@ -1,12 +1,12 @@
 //! The attention step: `x += output(attend(rope(query), rope(key), value))`, all of the normed `x`.
 
 use crate::backend::{AttendShape, Projection};
-use crate::{Backend, ForwardError, Placement, Runner};
+use crate::{Backend, ForwardError, Placement, Runner, RunnerOptions};
 
 impl<B: Backend> Runner<B> {
     /// Adds a layer's attention to the residual stream and its keys and values to the KV cache.
     pub(crate) fn attention(&mut self, layer: usize, placement: &Placement) -> Result<(), ForwardError> {
-        let Runner { spec, store, backend, vectors, scratch: s, .. } = self;
+        let Runner { spec, store, backend, vectors, scratch: s, options: RunnerOptions { window, .. }, .. } = self;
         let attention = &spec.layers[layer].attention;
         let vectors = &vectors.layers[layer];
 
@@ -31,6 +31,7 @@ impl<B: Backend> Runner<B> {
             n_kv_heads: attention.n_kv_heads,
             head_dim: attention.head_dim,
             value_dim: attention.value_dim,
+            window: *window,
         };
         // attended [rows, n_heads * value_dim]
         backend.attend(shape, placement, &s.q, &mut s.attended);

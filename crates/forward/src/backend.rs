@@ -6,7 +6,7 @@
 use model::{Matrix, ModelSpec, Rope};
 use store::{Buffer, StoreError, WeightStore};
 
-use crate::{PageId, Placement, Row};
+use crate::{PageId, Placement, Row, Window};
 
 /// One matrix product of a [`Backend::project`] call.
 pub struct Projection<'a, T> {
@@ -31,6 +31,8 @@ pub struct AttendShape {
     pub head_dim: usize,
     /// Width of a value head.
     pub value_dim: usize,
+    /// What a token sees.
+    pub window: Window,
 }
 
 impl AttendShape {

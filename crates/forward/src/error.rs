@@ -36,6 +36,14 @@ pub enum ForwardError {
         /// Tokens that the sequence would have.
         wanted: usize,
     },
+    /// Tokens that are needed again have left the window of a sequence.
+    #[error("sequence {seq:?} has forgotten what its first {len} tokens see: take in the prompt again")]
+    OutOfWindow {
+        /// The sequence.
+        seq: SeqId,
+        /// Tokens that were asked for.
+        len: usize,
+    },
     /// The KV cache has too few free pages.
     #[error("the KV cache has {free} free pages, and the batch needs {wanted}; wait for another sequence to end")]
     KvFull {

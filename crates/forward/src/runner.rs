@@ -12,7 +12,7 @@ use crate::batch::few_of;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
-use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, Placement, SeqId};
+use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, PageId, Placement, SeqId, Window};
 
 /// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
 pub struct Runner<B: Backend> {
@@ -25,7 +25,7 @@ pub struct Runner<B: Backend> {
     size: BatchSize,
     frequencies: Frequencies,
     sequences: Sequences,
-    options: RunnerOptions,
+    pub(crate) options: RunnerOptions,
 }
 
 /// The limits that a runner is built for.
@@ -35,6 +35,8 @@ pub struct RunnerOptions {
     pub ctx: usize,
     /// Pages in the KV cache.
     pub n_pages: usize,
+    /// What a token sees of those before it.
+    pub window: Window,
     /// The largest batch.
     pub largest: BatchSize,
     /// The largest batch whose buffers are always there. Weights make room for those of a larger one and come back when
@@ -84,7 +86,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
     }
 
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
-        let page = *self.sequences.pages_of(seq).get(index)?;
+        let page = self.sequences.pages_of(seq).get(index).copied().filter(|page| *page != PageId::GONE)?;
         Some(self.backend.page_mut(page))
     }
 
@@ -130,7 +132,7 @@ impl<B: Backend> Runner<B> {
             scratch: Scratch::new(&backend, &spec, options.always)?,
             size: options.always,
             frequencies: Frequencies::new(&spec.rope, factors.as_deref()),
-            sequences: Sequences::new(options.ctx, options.n_pages),
+            sequences: Sequences::with_window(options.ctx, options.n_pages, options.window, options.largest.rows),
             options,
             spec,
             store,

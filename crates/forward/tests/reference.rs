@@ -10,7 +10,7 @@
 mod common;
 
 use common::{PROMPT, Setup, open, run};
-use forward::KvType;
+use forward::{KvType, LanguageModel, Window};
 use kernels::Kernels;
 use testkit::compare::{kl_divergence, relative_to_spread};
 use testkit::{TensorType, TinyModel, TinySpec, reference};
@@ -65,6 +65,37 @@ fn f32_models_equal_the_reference() {
                 let found = run(&mut runner, &PROMPT, lens);
                 // llama.cpp's f32 arithmetic stays within 2.3e-6 of the reference on these models.
                 check(&format!("{line}, {cut}, {}", kernels.name()), &found, &expected, 1e-5, 1e-10);
+            }
+        }
+    }
+}
+
+/// Windows that end inside tiles and spans of the kernels, with sinks and without, over more than a span of 1,024.
+#[test]
+fn windows_equal_the_reference() {
+    let model = TinySpec::from_line("llama").build();
+    let long: Vec<u32> = (0..1200).map(|i| PROMPT[i * 7 % PROMPT.len()]).collect();
+    for (n, len, n_sinks) in [(20, 5, 0), (20, 5, 3), (200, 70, 4), (300, 64, 70), (1200, 100, 4), (1200, 100, 0)] {
+        let expected = reference::windowed_logits(&model, &long[..n], reference::Window { len, n_sinks });
+        for &kernels in Kernels::available() {
+            // Prompts whole and in pieces, then token by token.
+            for first in [n - 10, 3] {
+                let window = Window { len, n_sinks };
+                let mut runner = open(&model, Setup { kernels, window, ctx: 1280, ..Setup::default() });
+                let mut lens = vec![128.min(first); first / 128.min(first)];
+                lens.push(first - lens.iter().sum::<usize>());
+                lens.retain(|len| *len > 0);
+                if first < 100 {
+                    lens.extend(vec![97; (n - first) / 97]);
+                }
+                let rest = n - lens.iter().sum::<usize>();
+                lens.extend(vec![1; rest]);
+                let found = run(&mut runner, &long[..n], &lens);
+                let case = format!("{n} tokens, window {len}, sinks {n_sinks}, {}", kernels.name());
+                check(&case, &found, &expected, 2e-5, 1e-10);
+                // All that no token sees any more is free.
+                let most = Window { len, n_sinks }.n_pages(n, 1);
+                assert!(runner.kv().n_pages() - runner.kv().n_free_pages() <= most, "{case}");
             }
         }
     }

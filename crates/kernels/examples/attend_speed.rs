@@ -118,6 +118,7 @@ impl Work {
                     n_positions: context,
                     first_row: context - n_tokens + first,
                     window: usize::MAX,
+                    n_sinks: 0,
                     scale: SCALE,
                     scratch: &mut self.scratch,
                     parts,

@@ -98,6 +98,7 @@ fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
         n_positions: lengths.n_positions,
         first_row: lengths.start + 65,
         window: usize::MAX,
+        n_sinks: 0,
         scale: 1.0,
         scratch: &mut vec![0.0; lengths.scratch],
         parts: &mut vec![0.0; lengths.parts],

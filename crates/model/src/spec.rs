@@ -23,6 +23,8 @@ pub struct ModelSpec {
     pub n_vocab: usize,
     /// The longest context that the model was made for, in tokens.
     pub context_length: usize,
+    /// The most tokens that a token sees, of which it is the last, if not all.
+    pub sliding_window: Option<usize>,
     /// Added to the mean square in every norm.
     pub norm_eps: f32,
     /// Rotary position embedding, the same in all layers.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use engine::{EngineOptions, SamplingOptions};
-use forward::KvType;
+use forward::{KvType, Window};
 use kernels::Kernels;
 use store::{CachePolicy, IoMode};
 
@@ -204,6 +204,12 @@ pub(crate) struct EngineFlags {
     /// How keys and values are stored: f16, q8_0 (half of that, less exact) or f32
     #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = kv_type)]
     kv_type: KvType,
+    /// Let a token see only so many tokens, itself included; keys and values of others take no memory
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    sliding_window: Option<usize>,
+    /// With a sliding window, let a token see the first N tokens too; 4 keep a model that was not made for windows talking
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
+    sink_tokens: usize,
     /// Instruction set of the arithmetic
     #[arg(long, value_name = "SET", default_value = "auto", value_parser = kernels)]
     kernels: &'static Kernels,
@@ -224,6 +230,7 @@ impl EngineFlags {
             max_logit_rows: 1,
             max_sequences: 1,
             kv_type: self.kv_type,
+            window: Window { len: self.sliding_window.unwrap_or(usize::MAX), n_sinks: self.sink_tokens },
             kernels: self.kernels,
         }
     }

@@ -106,8 +106,8 @@ impl Job {
     }
 
     /// The most pages that it may come to have.
-    fn max_pages(&self) -> usize {
-        self.running.max_len().div_ceil(PAGE_TOKENS)
+    fn max_pages(&self, kv: &dyn KvOps) -> usize {
+        kv.pages_for(self.running.max_len())
     }
 }
 
@@ -158,7 +158,7 @@ impl Scheduler {
     ) -> Result<RequestId, EngineError> {
         request.sampling.validate()?;
         let kv = model.kv();
-        let ctx = kv.context().min(kv.n_pages() * PAGE_TOKENS);
+        let ctx = context(kv);
         match request.prompt.len() {
             0 => return Err(EngineError::EmptyPrompt),
             prompt if prompt >= ctx => return Err(EngineError::PromptTooLong { prompt, ctx }),
@@ -277,7 +277,7 @@ impl Scheduler {
         self.restore(model);
         let max_jobs = self.limits.max_batch.min(model.max_rows());
         let kv = model.kv();
-        let ctx = kv.context().min(kv.n_pages() * PAGE_TOKENS);
+        let ctx = context(kv);
         let mut at = 0;
         while at < self.queue.len() && self.jobs.len() < max_jobs {
             let request = &self.queue[at].1;
@@ -289,8 +289,8 @@ impl Scheduler {
                 at += 1;
                 continue;
             }
-            let reserved: usize = self.jobs.iter().map(Job::max_pages).sum();
-            if reserved + request.max_len(ctx).div_ceil(PAGE_TOKENS) > kv.n_pages() {
+            let reserved: usize = self.jobs.iter().map(|job| job.max_pages(kv)).sum();
+            if reserved + kv.pages_for(request.max_len(ctx)) > kv.n_pages() {
                 break;
             }
             let (id, request) = self.queue.remove(at).expect("the loop is inside the queue");
@@ -474,6 +474,12 @@ impl Scheduler {
             finished.push(Finished { id, result });
         }
     }
+}
+
+/// The most tokens that a sequence can have.
+fn context(kv: &dyn KvOps) -> usize {
+    let (ctx, n_pages) = (kv.context(), kv.n_pages());
+    if kv.pages_for(ctx) <= n_pages { ctx } else { ctx.min(n_pages * PAGE_TOKENS) }
 }
 
 /// How many tokens two sequences begin with in common.

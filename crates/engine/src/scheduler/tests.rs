@@ -144,6 +144,10 @@ impl KvOps for Fake {
         self.sequences.n_free_pages()
     }
 
+    fn pages_for(&self, len: usize) -> usize {
+        self.sequences.pages_for(len)
+    }
+
     fn n_new_pages(&self, seq: SeqId, n: usize) -> usize {
         self.sequences.n_new_pages(seq, n)
     }

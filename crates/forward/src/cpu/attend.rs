@@ -17,7 +17,7 @@ use super::pool::Pool;
 use super::shared::SharedRows;
 use crate::backend::AttendShape;
 use crate::kv::KvCache;
-use crate::{PAGE_TOKENS, PageId, Placement, Row};
+use crate::{PAGE_TOKENS, PageId, Placement, Row, Window};
 
 /// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
 /// it, and merging is one pass over a value against one over a thousand.
@@ -145,7 +145,10 @@ impl AttendScratch {
             let (block, head) = (self.blocks[task / n_kv_heads], task % n_kv_heads);
             let mut buffers = self.workers[worker].lock().expect("a worker's buffers are its own");
             let [total, part, scratch] = step.split(block.n_rows, buffers.values_mut());
-            for span in 0..step.n_spans(block) {
+            if !step.sees(block, 0) {
+                layout.clear(total);
+            }
+            for span in (0..step.n_spans(block)).filter(|span| step.sees(block, *span)) {
                 let seeing = step.seeing(block, span);
                 let own = (seeing.start - block.first) * group_len..;
                 let to = if span == 0 { &mut *total } else { &mut part[own.clone()] };
@@ -177,7 +180,7 @@ impl AttendScratch {
             let (head, span) = (task % n_kv_heads, task / n_kv_heads % n_spans);
             let block = self.blocks[task / n_kv_heads / n_spans];
             let seeing = step.seeing(block, span);
-            if !seeing.is_empty() {
+            if !seeing.is_empty() && step.sees(block, span) {
                 let mut scratch = self.workers[worker].lock().expect("a worker's buffers are its own");
                 let (first, end) = (at(block, head, span, seeing.start), at(block, head, span, seeing.end));
                 // SAFETY: each task has parts of its own.
@@ -196,7 +199,11 @@ impl AttendScratch {
                     unsafe { parts.span(0, first..first + group_len) }
                 };
                 let total = part(0);
-                (1..=step.rows[row].position / SPAN).for_each(|span| layout.merge(total, part(span)));
+                if !step.sees(block, 0) {
+                    layout.clear(total);
+                }
+                let spans = 1..=step.rows[row].position / SPAN;
+                spans.filter(|span| step.sees(block, *span)).for_each(|span| layout.merge(total, part(span)));
                 // SAFETY: each task has heads of rows of its own.
                 layout.finish(total, unsafe { out.span(row, step.columns(head)) });
             }
@@ -233,7 +240,14 @@ impl Step<'_> {
         self.rows[block.first + block.n_rows - 1].position / SPAN + 1
     }
 
-    /// The rows of a block that see a span.
+    /// Whether a row of a block sees something of a span.
+    fn sees(&self, block: Block, span: usize) -> bool {
+        let Window { len, n_sinks } = self.shape.window;
+        let first = (self.rows[block.first].position + 1).saturating_sub(len);
+        span * SPAN < n_sinks || first < (span + 1) * SPAN
+    }
+
+    /// The rows of a block that see a span, if one sees something of it.
     fn seeing(&self, block: Block, span: usize) -> Range<usize> {
         let end = block.first + block.n_rows;
         let blind = (span * SPAN).saturating_sub(self.rows[block.first].position);
@@ -242,7 +256,7 @@ impl Step<'_> {
 
     /// Attends with consecutive rows and the queries of a KV head to a span; `parts` is `[rows, heads of a group]`.
     fn attend(&self, head: usize, rows: Range<usize>, span: usize, scratch: &mut [f32], parts: &mut [f32]) {
-        let AttendShape { layer, head_dim, value_dim, .. } = self.shape;
+        let AttendShape { layer, head_dim, value_dim, window, .. } = self.shape;
         let (first, last) = (self.rows[rows.start], self.rows[rows.end - 1]);
         let start = span * SPAN;
         let n_positions = (last.position + 1 - start).min(SPAN);
@@ -268,7 +282,8 @@ impl Step<'_> {
             start,
             n_positions,
             first_row: first.position,
-            window: usize::MAX,
+            window: window.len,
+            n_sinks: window.n_sinks,
             scale: 1.0 / (head_dim as f32).sqrt(),
             scratch,
             parts,

@@ -61,6 +61,8 @@ impl KvCache {
     /// A head's keys and its values in the first `n` rows of a page.
     pub(crate) fn tiles(&self, layer: usize, head: usize, page: PageId, n: usize) -> [&[u8]; 2] {
         let layer = &self.layers[layer];
+        // What is gone is not looked at; any memory will do.
+        let page = if page == PageId::GONE { PageId(0) } else { page };
         let page = &self.bytes.values()[page.0 as usize * self.page_bytes..][..self.page_bytes];
         [layer.keys, layer.values].map(|(offset, row_bytes)| {
             let at = offset + head * PAGE_TOKENS * row_bytes;

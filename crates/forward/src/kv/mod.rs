@@ -8,10 +8,12 @@
 mod cache;
 mod pages;
 mod sequences;
+mod window;
 
 pub(crate) use cache::KvCache;
 pub use pages::PageId;
 pub use sequences::Sequences;
+pub use window::Window;
 
 use kernels::AttendArgs;
 
@@ -25,7 +27,8 @@ pub trait KvOps {
     /// Tokens that a sequence has; 0 for one that is not there.
     fn len(&self, seq: SeqId) -> usize;
 
-    /// Takes back all tokens from `len` on. Shorter sequences are left as they are.
+    /// Takes back all tokens from `len` on. Shorter sequences are left as they are; one that would see tokens which have
+    /// left its window for good becomes empty.
     fn truncate(&mut self, seq: SeqId, len: usize);
 
     /// Forgets a sequence; pages that no other has are free again.
@@ -34,7 +37,7 @@ pub trait KvOps {
     /// Makes `copy` a sequence with the first `len` tokens of `seq`, in the same pages. What `copy` was before is
     /// forgotten.
     ///
-    /// Errors: `seq` has fewer tokens.
+    /// Errors: `seq` has fewer tokens, or tokens that the copy sees have left its window for good.
     fn fork(&mut self, seq: SeqId, copy: SeqId, len: usize) -> Result<(), ForwardError>;
 
     /// The most tokens that a sequence can have.
@@ -45,6 +48,9 @@ pub trait KvOps {
 
     /// Pages that no sequence has.
     fn n_free_pages(&self) -> usize;
+
+    /// The most pages that a sequence has on its way to `len` tokens.
+    fn pages_for(&self, len: usize) -> usize;
 
     /// Pages that `n` more tokens of a sequence would take.
     fn n_new_pages(&self, seq: SeqId, n: usize) -> usize;

@@ -4,6 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageId(pub(crate) u32);
 
+impl PageId {
+    /// Stands for a page that no token sees any more.
+    pub(crate) const GONE: PageId = PageId(u32::MAX);
+}
+
 /// The pages of a cache.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -36,12 +41,18 @@ impl Pages {
 
     /// Gives a page one more owner.
     pub(crate) fn share(&mut self, page: PageId) {
+        if page == PageId::GONE {
+            return;
+        }
         assert!(self.n_owners[page.0 as usize] > 0, "{page:?} is free");
         self.n_owners[page.0 as usize] += 1;
     }
 
     /// Takes an owner from a page.
     pub(crate) fn release(&mut self, page: PageId) {
+        if page == PageId::GONE {
+            return;
+        }
         let n_owners = &mut self.n_owners[page.0 as usize];
         assert!(*n_owners > 0, "{page:?} is free");
         *n_owners -= 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::pages::Pages;
-use super::{KvOps, PAGE_TOKENS, PageId};
+use super::{KvOps, PAGE_TOKENS, PageId, Window};
 use crate::{Batch, ForwardError, Placement, Row, SeqId};
 
 /// A sequence in the cache.
@@ -19,6 +19,8 @@ struct Sequence {
 #[derive(Debug)]
 pub struct Sequences {
     ctx: usize,
+    window: Window,
+    max_rows: usize,
     pages: Pages,
     sequences: BTreeMap<SeqId, Sequence>,
 }
@@ -26,7 +28,13 @@ pub struct Sequences {
 impl Sequences {
     /// For sequences of up to `ctx` tokens in `n_pages` pages.
     pub fn new(ctx: usize, n_pages: usize) -> Sequences {
-        Sequences { ctx, pages: Pages::new(n_pages), sequences: BTreeMap::new() }
+        Sequences::with_window(ctx, n_pages, Window::ALL, 0)
+    }
+
+    /// The same, for passes of up to `max_rows` tokens that see no further than a window. Pages that no token will see
+    /// again are free, except for one behind the window, so that tokens can be taken back.
+    pub fn with_window(ctx: usize, n_pages: usize, window: Window, max_rows: usize) -> Sequences {
+        Sequences { ctx, window, max_rows, pages: Pages::new(n_pages), sequences: BTreeMap::new() }
     }
 
     /// Gives every token of a batch its position and a page to lie in, but lengthens no sequence yet. Afterwards the pass
@@ -89,6 +97,11 @@ impl Sequences {
         for segment in &batch.segments {
             if let Some(sequence) = self.sequences.get_mut(&segment.seq) {
                 sequence.len += segment.tokens.len();
+                let first = sequence.len.saturating_sub(PAGE_TOKENS);
+                for (i, page) in sequence.pages.iter_mut().enumerate().filter(|(i, _)| !self.window.sees(*i, first)) {
+                    debug_assert!(i * PAGE_TOKENS < sequence.len);
+                    self.pages.release(std::mem::replace(page, PageId::GONE));
+                }
             }
         }
     }
@@ -109,6 +122,12 @@ impl Sequence {
     fn shared_page(&self, pages: &Pages) -> Option<PageId> {
         let page = self.pages.get(self.len / PAGE_TOKENS).copied();
         page.filter(|page| pages.is_shared(*page))
+    }
+
+    /// Whether all that the token at position `len` sees is still there.
+    fn has_all(&self, len: usize, window: Window) -> bool {
+        let pages = self.pages[..len.div_ceil(PAGE_TOKENS)].iter().enumerate();
+        pages.into_iter().all(|(i, page)| *page != PageId::GONE || !window.sees(i, len))
     }
 
     /// Takes pages for `n` more tokens, and a copy of the page that the first of them shares with another sequence: the
@@ -134,7 +153,8 @@ impl KvOps for Sequences {
 
     fn truncate(&mut self, seq: SeqId, len: usize) {
         if let Some(sequence) = self.sequences.get_mut(&seq) {
-            sequence.len = sequence.len.min(len);
+            let len = sequence.len.min(len);
+            sequence.len = if sequence.has_all(len, self.window) { len } else { 0 };
             let kept = sequence.len.div_ceil(PAGE_TOKENS);
             sequence.pages.drain(kept..).for_each(|page| self.pages.release(page));
         }
@@ -151,11 +171,14 @@ impl KvOps for Sequences {
         if len > has {
             return Err(ForwardError::Position { seq, start: len, len: has });
         }
-        if seq == copy {
+        if seq == copy && self.sequences.get(&seq).is_none_or(|sequence| sequence.has_all(len, self.window)) {
             self.truncate(seq, len);
             return Ok(());
         }
         let pages: Vec<PageId> = match self.sequences.get(&seq) {
+            Some(sequence) if !sequence.has_all(len, self.window) => {
+                return Err(ForwardError::OutOfWindow { seq, len });
+            }
             Some(sequence) => sequence.pages[..len.div_ceil(PAGE_TOKENS)].to_vec(),
             None => Vec::new(),
         };
@@ -175,6 +198,10 @@ impl KvOps for Sequences {
 
     fn n_free_pages(&self) -> usize {
         self.pages.n_free()
+    }
+
+    fn pages_for(&self, len: usize) -> usize {
+        self.window.n_pages(len, self.max_rows)
     }
 
     fn n_new_pages(&self, seq: SeqId, n: usize) -> usize {
@@ -272,6 +299,28 @@ mod tests {
         assert_eq!(grow(&mut sequences, 2, 1).copies.len(), 1);
         sequences.fork(SeqId(2), SeqId(2), 3).unwrap();
         assert_eq!((sequences.len(SeqId(2)), sequences.len(SeqId(1))), (3, 64));
+    }
+
+    #[test]
+    fn what_has_left_the_window_is_free() {
+        let window = Window { len: 100, n_sinks: 4 };
+        let mut sequences = Sequences::with_window(40 * PAGE_TOKENS, 40, window, 64);
+        let mut most = 0;
+        for _ in 0..38 {
+            grow(&mut sequences, 1, 64);
+            most = most.max(40 - sequences.n_free_pages());
+        }
+        assert!(most <= window.n_pages(38 * 64, 64) && most < 8, "{most} pages");
+        let len = sequences.len(SeqId(1));
+        // A page's worth can be taken back; what lies further back is gone.
+        sequences.truncate(SeqId(1), len - 60);
+        assert_eq!(sequences.len(SeqId(1)), len - 60);
+        assert!(matches!(sequences.fork(SeqId(1), SeqId(2), 300), Err(ForwardError::OutOfWindow { .. })));
+        sequences.fork(SeqId(1), SeqId(2), 3).unwrap();
+        sequences.truncate(SeqId(1), 300);
+        assert_eq!((sequences.len(SeqId(1)), sequences.n_free_pages()), (0, 39));
+        sequences.remove(SeqId(2));
+        assert_eq!(sequences.n_free_pages(), 40);
     }
 
     /// Whatever is done, a page is free or has as many owners as sequences that list it.

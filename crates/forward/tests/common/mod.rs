@@ -2,7 +2,7 @@
 
 use forward::{
     Batch, BatchSize, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Runner,
-    RunnerOptions, SeqId,
+    RunnerOptions, SeqId, Window,
 };
 use kernels::Kernels;
 use model::ModelSpec;
@@ -34,6 +34,7 @@ pub(crate) struct Setup {
     pub(crate) pinned_share: f64,
     pub(crate) io: IoMode,
     pub(crate) policy: CachePolicy,
+    pub(crate) window: Window,
 }
 
 impl Default for Setup {
@@ -46,6 +47,7 @@ impl Default for Setup {
             pinned_share: 2.0,
             io: IoMode::Auto,
             policy: CachePolicy::Pin,
+            window: Window::ALL,
         }
     }
 }
@@ -68,13 +70,13 @@ pub(crate) fn open_read(header: &Gguf, setup: Setup, ledger: &Ledger) -> Result<
     let n_pages = 3 * setup.ctx.div_ceil(PAGE_TOKENS);
     let ledger = ledger.clone();
     let spec = ModelSpec::from_gguf(header).expect("the model is complete");
-    let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy } = setup;
+    let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy, window } = setup;
     let plan = plan_for(&spec, pinned_share, policy);
     let options = StoreOptions { io, max_read_rate: None };
     let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;
     let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, n_pages, ledger });
     let size = |rows| BatchSize { rows, logit_rows: rows };
-    let limits = RunnerOptions { ctx, n_pages, largest: size(128), always: size(3) };
+    let limits = RunnerOptions { ctx, n_pages, window, largest: size(128), always: size(3) };
     Ok(Runner::new(spec, store, backend?, limits).expect("the file can be read"))
 }
 

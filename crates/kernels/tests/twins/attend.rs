@@ -18,6 +18,7 @@ struct Case {
     n_positions: usize,
     n_rows: usize,
     window: usize,
+    n_sinks: usize,
     magnitude: f32,
     seed: u64,
 }
@@ -35,13 +36,13 @@ fn cases(max_positions: usize) -> impl Strategy<Value = Case> {
     let magnitude = prop::sample::select(vec![1e-3f32, 1.0, 8.0]);
     let dim = || prop_oneof![1..140usize, prop::sample::select(vec![16usize, 32, 48, 64, 128])];
     let rows = (1..max_positions, 1..20usize);
-    let window = prop_oneof![Just(usize::MAX), 1..max_positions];
+    let window = prop_oneof![Just((usize::MAX, 0)), (1..max_positions, 0..100usize)];
     (kv_type, 1..9usize, dim(), dim(), rows, window, magnitude, any::<u64>()).prop_map(
-        |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), window, magnitude, seed)| {
+        |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), (window, n_sinks), magnitude, seed)| {
             let n_rows = n_rows.min(n_positions);
             let block = if kv_type == KvType::Q8_0 { 32 } else { 1 };
             let [head_dim, value_dim] = [head_dim, value_dim].map(|dim: usize| dim.next_multiple_of(block));
-            Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, magnitude, seed }
+            Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, n_sinks, magnitude, seed }
         },
     )
 }
@@ -99,6 +100,7 @@ impl Attention {
                 n_positions: end - start,
                 first_row: n_positions - self.case.n_rows + rows.start,
                 window: self.case.window,
+                n_sinks: self.case.n_sinks,
                 scale: self.scale(),
                 scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(n_queries, head_dim, value_dim)],
                 parts: &mut parts,
@@ -115,23 +117,23 @@ impl Attention {
 
     /// The same by the book, in f64 throughout.
     fn exact(&self) -> Vec<f32> {
-        let Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, .. } = self.case;
+        let Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, n_sinks, .. } = self.case;
         let [key_bytes, value_bytes] = self.row_bytes();
         let mut out = Vec::new();
         for q in 0..n_rows * n_group {
             let query = &self.queries[q * head_dim..][..head_dim];
             let end = n_positions - n_rows + q / n_group + 1;
-            let visible = end.saturating_sub(window)..end;
+            let visible: Vec<usize> = (0..end).filter(|p| end - p <= window || *p < n_sinks).collect();
             let score = |p: usize| -> f64 {
                 let key = (0..head_dim).map(|i| number(kv_type, &self.keys[p * key_bytes..], i));
                 key.zip(query).map(|(k, &q)| k * f64::from(q)).sum::<f64>() * f64::from(self.scale())
             };
-            let scores: Vec<f64> = visible.clone().map(score).collect();
+            let scores: Vec<f64> = visible.iter().map(|p| score(*p)).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
             out.extend((0..value_dim).map(|i| {
                 let value = |p: usize| number(kv_type, &self.values[p * value_bytes..], i);
-                scores.iter().zip(visible.clone()).map(|(s, p)| (s - max).exp() / sum * value(p)).sum::<f64>() as f32
+                scores.iter().zip(&visible).map(|(s, p)| (s - max).exp() / sum * value(*p)).sum::<f64>() as f32
             }));
         }
         out
@@ -215,7 +217,18 @@ proptest! {
 
 fn small(n_positions: usize, n_rows: usize) -> Case {
     let (kv_type, head_dim, value_dim) = (KvType::F16, 32, 48);
-    Case { kv_type, n_group: 3, head_dim, value_dim, n_positions, n_rows, window: usize::MAX, magnitude: 1.0, seed: 5 }
+    Case {
+        kv_type,
+        n_group: 3,
+        head_dim,
+        value_dim,
+        n_positions,
+        n_rows,
+        window: usize::MAX,
+        n_sinks: 0,
+        magnitude: 1.0,
+        seed: 5,
+    }
 }
 
 /// The number at `i` of position `p` becomes a NaN.
@@ -227,8 +240,8 @@ fn break_position(cache: &mut [u8], kv_type: KvType, row_bytes: usize, p: usize,
 /// A broken key or value breaks the rows that see it and leaves the others' bits alone; a broken query its own output.
 #[test]
 fn a_nan_reaches_what_sees_it_and_no_other() {
-    for window in [usize::MAX, 30] {
-        a_nan_reaches(&Case { window, ..small(100, 40) });
+    for (window, n_sinks) in [(usize::MAX, 0), (30, 0), (30, 42)] {
+        a_nan_reaches(&Case { window, n_sinks, ..small(100, 40) });
     }
 }
 
@@ -244,7 +257,8 @@ fn a_nan_reaches(case: &Case) {
             let by_key = broken_key.attend_all(kernels);
             let by_value = broken_value.attend_all(kernels);
             for (i, whole) in whole.iter().enumerate() {
-                let sees = (p..p.saturating_add(case.window)).contains(&(60 + i / width));
+                let row = 60 + i / width;
+                let sees = (p..p.saturating_add(case.window)).contains(&row) || p < case.n_sinks && p <= row;
                 assert_eq!(by_key[i].is_nan(), sees, "{kernels:?} key {p}, number {i}");
                 assert!(sees || by_key[i].to_bits() == whole.to_bits(), "{kernels:?} key {p}, number {i}");
                 let meets = sees && i % case.value_dim == 7;
@@ -287,6 +301,7 @@ fn nothing_seen_is_zeros() {
             n_positions: 6,
             first_row: 61,
             window: usize::MAX,
+            n_sinks: 0,
             scale: 1.0,
             scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(9, 32, 48)],
             parts: &mut after_one,

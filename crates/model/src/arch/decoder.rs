@@ -45,7 +45,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
     let output_norm = tensors.vector("output_norm.weight", dim)?;
     let output = if tensors.has("output.weight") { tensors.matrix("output.weight", n_vocab, dim)? } else { embedding };
     let rope = rope(arch, &keys, &tensors, &layers)?;
-    let context_length = context_length(&keys)?;
+    let context_length = keys.required("context_length")?;
     keys.finish()?;
     tensors.finish()?;
 
@@ -57,6 +57,8 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         dim,
         n_vocab,
         context_length,
+        // Some files say 0 where there is none.
+        sliding_window: keys.optional("attention.sliding_window")?.filter(|len| *len > 0),
         norm_eps,
         rope,
         embedding,
@@ -156,10 +158,4 @@ fn linear_scale(keys: &Keys) -> Result<f32, ModelError> {
             &format!("is {other:?}, which is not supported; this version knows none and linear"),
         )),
     }
-}
-
-/// A model with a sliding window is exact without one inside the window, so the window bounds the context.
-fn context_length(keys: &Keys) -> Result<usize, ModelError> {
-    let length = keys.required("context_length")?;
-    Ok(length.min(keys.optional("attention.sliding_window")?.unwrap_or(length)))
 }

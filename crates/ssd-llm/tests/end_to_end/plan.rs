@@ -46,6 +46,12 @@ fn context_and_type_set_the_size_of_the_kv_cache() {
     assert!(small > 0.0);
     assert_eq!(kv_bytes(&["--ctx", "128", "--kv-type", "f16"]), 2.0 * small);
     assert_eq!(kv_bytes(&["--ctx", "64", "--kv-type", "f32"]), 2.0 * small);
+    // What has left a window takes no memory, however long the context is.
+    let real = real_model();
+    let kv_bytes = |flags: &[&str]| number(&plan(&real, flags), "kv_bytes");
+    let windowed = |ctx: &str| kv_bytes(&["--ctx", ctx, "--sliding-window", "100", "--sink-tokens", "4"]);
+    assert_eq!(windowed("1500"), windowed("4000"));
+    assert!(windowed("4000") < kv_bytes(&["--ctx", "4000"]) / 4.0);
 }
 
 #[test]

@@ -46,6 +46,12 @@ fn temperature_zero_gives_the_same_text_whatever_the_seed() {
 }
 
 #[test]
+fn a_window_changes_nothing_while_all_is_inside_it() {
+    assert_eq!(greedy_text(&["--sliding-window", "200", "--sink-tokens", "4"]), greedy_text(&[]));
+    assert_ne!(greedy_text(&["--sliding-window", "3"]), greedy_text(&[]));
+}
+
+#[test]
 fn the_number_of_threads_changes_no_bit() {
     let model = real_model();
     let answer = |threads: &[&str]| {

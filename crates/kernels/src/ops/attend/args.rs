@@ -45,12 +45,34 @@ pub struct AttendArgs<'a> {
     pub first_row: usize,
     /// The most positions that a token sees, of which its own is the last.
     pub window: usize,
+    /// The sequence's first positions, which a token sees even when they are outside its window.
+    pub n_sinks: usize,
     /// What the dot products of queries and keys are multiplied with.
     pub scale: f32,
     /// At least [`AttendArgs::scratch_len`] numbers; their contents do not matter.
     pub scratch: &'a mut [f32],
     /// What the queries have gathered so far, `[n_rows, n_group, part length]`; the run is added.
     pub parts: &'a mut [f32],
+}
+
+/// What a token sees of a run or of a part of it: its first positions, and those from further on.
+#[derive(Clone, Debug)]
+pub(super) struct Visible {
+    pub(super) n_sinks: usize,
+    /// Begins behind the sinks.
+    pub(super) window: Range<usize>,
+}
+
+impl Visible {
+    /// The part of `n` positions from `first` on, counted from there.
+    pub(super) fn part(&self, first: usize, n: usize) -> Visible {
+        let at = |position: usize| position.saturating_sub(first).min(n);
+        Visible { n_sinks: at(self.n_sinks), window: at(self.window.start)..at(self.window.end) }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.n_sinks == 0 && self.window.is_empty()
+    }
 }
 
 impl AttendArgs<'_> {
@@ -64,11 +86,12 @@ impl AttendArgs<'_> {
     }
 
     /// The run's positions that token `row` sees.
-    pub(super) fn visible(&self, row: usize) -> Range<usize> {
+    pub(super) fn visible(&self, row: usize) -> Visible {
         let end = self.first_row + row + 1;
         let first = end.saturating_sub(self.window).saturating_sub(self.start);
         let end = end.saturating_sub(self.start).min(self.n_positions);
-        first.min(end)..end
+        let first = first.min(end);
+        Visible { n_sinks: self.n_sinks.saturating_sub(self.start).min(first), window: first..end }
     }
 
     /// Panics if a slice does not hold what the dimensions say.

@@ -14,9 +14,13 @@ pub(crate) fn attend(args: &mut AttendArgs<'_>) {
             let part = &mut args.parts[(row * args.n_group + head) * layout.len()..][..layout.len()];
             let (values, tail) = part.split_at_mut(layout.padded_dim());
             let [max, sum] = tail.first_chunk_mut().expect("a part ends in its score and sum");
-            for tile in visible.start / TILE..visible.end.div_ceil(TILE) {
+            for tile in 0..visible.window.end.div_ceil(TILE) {
+                let visible = visible.part(tile * TILE, TILE);
+                if visible.is_empty() {
+                    continue;
+                }
                 let mut weights = [f32::NEG_INFINITY; TILE];
-                let positions = visible.start.max(tile * TILE) - tile * TILE..(visible.end - tile * TILE).min(TILE);
+                let positions = (0..visible.n_sinks).chain(visible.window);
                 for p in positions.clone() {
                     let key = &args.keys[tile][p * args.kv_type.row_bytes(args.head_dim)..];
                     weights[p] = args.scale * dot(args.kv_type, query, key);
@@ -83,6 +87,7 @@ mod tests {
             n_positions: 3,
             first_row: 66,
             window: usize::MAX,
+            n_sinks: 0,
             scale: 1000.0,
             scratch: &mut [],
             parts: &mut parts,

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::args::AttendArgs;
 pub(crate) use super::args::TILE;
+use super::args::{AttendArgs, Visible};
 use super::part::{PADDING, PartLayout};
 use crate::ops::KvType;
 
@@ -173,8 +173,12 @@ pub(crate) fn attend(args: &mut AttendArgs<'_>, steps: &AttendSteps) {
     }
     let mut scratch = Scratch::new(scratch, n_queries, args.head_dim, args.value_dim);
     scale_queries(args, scratch.queries);
-    let (first, end) = (args.visible(0).start, args.visible(args.n_rows - 1).end);
-    for first in (first / TILE * TILE..end).step_by(TILE) {
+    // Later tokens see no less of the first positions, and no earlier window.
+    let (of_first, of_last) = (args.visible(0), args.visible(args.n_rows - 1));
+    for first in (0..of_last.window.end).step_by(TILE) {
+        if first >= of_last.n_sinks && first + TILE <= of_first.window.start {
+            continue;
+        }
         score_tile(args, steps, &mut scratch, first);
         soften_tile(args, steps, &mut scratch, parts, first);
         add_tile(args, steps, &mut scratch, parts, first);
@@ -195,7 +199,7 @@ fn scale_queries(args: &AttendArgs<'_>, out: &mut [f32]) {
 
 /// The chunks of the tile at `first`, as far as a query sees it: where each begins and its length.
 fn chunks(args: &AttendArgs<'_>, first: usize, widens: bool) -> impl Iterator<Item = (usize, usize)> {
-    let end = args.visible(args.n_rows - 1).end.min(first + TILE);
+    let end = args.visible(args.n_rows - 1).window.end.min(first + TILE);
     let len = if widens { CHUNK } else { TILE };
     (first..end).step_by(len).map(move |at| (at, len.min(end - at)))
 }
@@ -233,8 +237,8 @@ fn soften_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch
         scratch.factors[q] = 1.0;
         let visible = visible(args, q, first, TILE);
         if !visible.is_empty() {
-            scores[..visible.start].fill(f32::NEG_INFINITY);
-            scores[visible.end..].fill(f32::NEG_INFINITY);
+            scores[visible.n_sinks..visible.window.start].fill(f32::NEG_INFINITY);
+            scores[visible.window.end..].fill(f32::NEG_INFINITY);
             let [max, sum] = part[layout.padded_dim()..].first_chunk_mut().expect("a part ends in its score and sum");
             let softened = (steps.soften)(scores, *max);
             (*max, *sum) = (softened.max, *sum * softened.factor + softened.sum);
@@ -275,8 +279,8 @@ struct Chunk<'a> {
     ahead: Option<Ahead>,
 }
 
-/// Adds a chunk to the parts of a group of queries: what only the earlier ones see, what all see together, and what only
-/// the later ones see.
+/// Adds a chunk to the parts of a group of queries, to each in the order of the positions: of the sinks and of the windows,
+/// what only some see and what all see together.
 fn add_chunk(
     args: &AttendArgs<'_>,
     steps: &AttendSteps,
@@ -304,19 +308,20 @@ fn add_chunk(
         factors[queries].fill(1.0);
     };
     let visible = |q: usize| visible(args, q, chunk.at, chunk.n);
-    // Later queries see from a later position on, and up to a later one.
-    let common = visible(group.end - 1).start..visible(group.start).end;
+    // Later queries see more sinks, and a window from a later position on and up to a later one.
+    let n_sinks = visible(group.start).n_sinks;
+    add(group.clone(), 0..n_sinks, None);
+    group.clone().for_each(|q| add(q..q + 1, n_sinks..visible(q).n_sinks, None));
+    let common = visible(group.end - 1).window.start..visible(group.start).window.end;
     if common.is_empty() {
-        return group.for_each(|q| add(q..q + 1, visible(q), None));
+        return group.for_each(|q| add(q..q + 1, visible(q).window, None));
     }
-    group.clone().for_each(|q| add(q..q + 1, visible(q).start..common.start, None));
+    group.clone().for_each(|q| add(q..q + 1, visible(q).window.start..common.start, None));
     add(group.clone(), common.clone(), chunk.ahead);
-    group.for_each(|q| add(q..q + 1, common.end..visible(q).end, None));
+    group.for_each(|q| add(q..q + 1, common.end..visible(q).window.end, None));
 }
 
 /// Which of the `n` positions from `first` on query `q` sees, counted from `first`.
-fn visible(args: &AttendArgs<'_>, q: usize, first: usize, n: usize) -> Range<usize> {
-    let visible = args.visible(q / args.n_group);
-    let at = |position: usize| position.saturating_sub(first).min(n);
-    at(visible.start)..at(visible.end)
+fn visible(args: &AttendArgs<'_>, q: usize, first: usize, n: usize) -> Visible {
+    args.visible(q / args.n_group).part(first, n)
 }
