@@ -76,6 +76,10 @@ impl Mapping {
 
     /// Gives bytes up; they can be fetched again.
     pub(crate) fn forget(&self, at: usize, len: usize) {
+        if len == 0 {
+            // To the system no bytes means all of them.
+            return;
+        }
         // Pages around those that were fetched have become visible with them, and would count as this program's memory.
         let start = at - at % VISIBLE_AROUND;
         let end = (at + len).next_multiple_of(VISIBLE_AROUND).min(self.len());

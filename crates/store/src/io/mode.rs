@@ -3,7 +3,8 @@
 /// How weights are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoMode {
-    /// Mapped where all weights fit, otherwise past the page cache; through it where that is refused.
+    /// Past the page cache, and through it where that is refused; mapped where all weights fit and the system has no huge
+    /// pages.
     Auto,
     /// Past the page cache by the best way that there is; an error where that is refused.
     Direct,

@@ -53,6 +53,14 @@ pub(crate) struct FailedRead {
 /// A few bytes of a file: from where, and where they go.
 type Few<'a> = (u64, &'a mut [u8]);
 
+/// Whether memory of our own comes in huge pages, which a mapped file's does not: decoding was 15 to 25% faster with them
+/// (a synthetic 1b in Q4_K_M, two threads).
+fn has_huge_pages() -> bool {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    cfg!(target_os = "linux")
+        && setting.is_ok_and(|setting| setting.contains("[always]") || setting.contains("[madvise]"))
+}
+
 impl OpenFiles {
     /// Opens the files for a mode.
     ///
@@ -69,7 +77,9 @@ impl OpenFiles {
                 uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), refused)
             }
             IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),
-            IoMode::Auto if fits == Fits::Yes => OpenFiles::mapped(paths, fits).or_else(|_| OpenFiles::streamed(paths)),
+            IoMode::Auto if fits == Fits::Yes && !has_huge_pages() => {
+                OpenFiles::mapped(paths, fits).or_else(|_| OpenFiles::streamed(paths))
+            }
             IoMode::Auto => OpenFiles::streamed(paths),
         }
     }
