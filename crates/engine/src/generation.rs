@@ -37,8 +37,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Begins a request in a context of `ctx` tokens, of which the prompt leaves at least one free.
-    pub(crate) fn new(request: GenerateRequest, ctx: usize, reads: ReadStats) -> Running {
+    /// Begins a request, at `since`, in a context of `ctx` tokens, of which the prompt leaves at least one free.
+    pub(crate) fn new(request: GenerateRequest, ctx: usize, reads: ReadStats, since: Instant) -> Running {
         Running {
             prompt_tokens: request.prompt.len(),
             cached_tokens: 0,
@@ -51,7 +51,7 @@ impl Running {
             text: String::new(),
             logprobs: Vec::new(),
             timings: Timings::default(),
-            since: Instant::now(),
+            since,
             at_start: reads,
             after_prefill: None,
         }

@@ -181,7 +181,7 @@ impl Scheduler {
             // It runs for a moment, so that it ends like all others.
             let (id, request) = self.queue.remove(at).expect("it has just been found");
             let request = GenerateRequest { max_tokens: Some(0), ..request };
-            let running = Running::new(request, usize::MAX, Default::default());
+            let running = Running::new(request, usize::MAX, Default::default(), Instant::now());
             self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: true });
         }
     }
@@ -273,7 +273,7 @@ impl Scheduler {
 
     /// Lets requests run, in the order in which they came, while there is room for all that they may need.
     fn admit(&mut self, model: &mut dyn LanguageModel) {
-        let reads = model.read_stats();
+        let (reads, start) = (model.read_stats(), Instant::now());
         self.restore(model);
         let max_jobs = self.limits.max_batch.min(model.max_rows());
         let kv = model.kv();
@@ -294,7 +294,7 @@ impl Scheduler {
                 break;
             }
             let (id, request) = self.queue.remove(at).expect("the loop is inside the queue");
-            let running = Running::new(request, ctx, reads);
+            let running = Running::new(request, ctx, reads, start);
             self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: false }, cached);
         }
     }

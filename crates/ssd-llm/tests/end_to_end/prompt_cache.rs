@@ -70,6 +70,22 @@ fn walk(folder: &Path) -> Vec<String> {
 }
 
 #[test]
+fn the_files_take_no_more_than_the_budget() {
+    let (model, folder) = (Tiny::plain(), tempfile::tempdir().unwrap());
+    let cache = format!("--prompt-cache={}", folder.path().display());
+    let kept = |budget: &str, salt: usize| {
+        call(&[&arguments(model.path(), &prompt(salt), &cache)[..], &["--prompt-cache-budget", budget]].concat())
+            .text();
+        walk(folder.path()).len()
+    };
+    assert_eq!(kept("1K", 0), 0, "one file is more than that");
+    assert_eq!((kept("1G", 0), kept("1G", 1)), (1, 2));
+    let bytes = fs::metadata(&walk(folder.path())[0]).unwrap().len();
+    // The one that was not used for longest leaves.
+    assert_eq!(kept(&(2 * bytes + 100).to_string(), 2), 2);
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_refused() {
     let model = Tiny::plain();
     let cache = format!("--prompt-cache={}", model.path());
