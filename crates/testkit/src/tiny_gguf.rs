@@ -53,6 +53,9 @@ fn metadata(spec: &TinySpec) -> GgufWriter {
             .kv(&key("attention.key_length"), count(spec.head_dim))
             .kv(&key("attention.value_length"), count(spec.head_dim));
     }
+    if let Some(len) = spec.sliding_window {
+        file = file.kv(&key("attention.sliding_window"), count(len));
+    }
     if spec.rope_scale != 1.0 {
         file = file.kv(&key("rope.scaling.type"), "linear").kv(&key("rope.scaling.factor"), spec.rope_scale);
     }

@@ -64,6 +64,8 @@ pub struct TinySpec {
     pub rope_dim: usize,
     /// Linear position scaling: positions are divided by it. The file names it when it is not 1.
     pub rope_scale: f32,
+    /// The most tokens that a token sees, as `attention.sliding_window`.
+    pub sliding_window: Option<usize>,
     /// Llama 3's divisors of the frequencies, `rope_dim / 2` of them, as `rope_freqs.weight`.
     pub rope_factors: Option<Vec<f32>>,
     /// Tied or separate output matrix.
@@ -138,6 +140,7 @@ impl TinyModel {
             rope_base: 10_000.0,
             rope_dim: 16,
             rope_scale: 1.0,
+            sliding_window: None,
             rope_factors: None,
             output: Output::Separate,
             qkv_biases: false,

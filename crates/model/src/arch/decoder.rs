@@ -46,6 +46,11 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
     let output = if tensors.has("output.weight") { tensors.matrix("output.weight", n_vocab, dim)? } else { embedding };
     let rope = rope(arch, &keys, &tensors, &layers)?;
     let context_length = keys.required("context_length")?;
+    // Some files say 0 where there is none.
+    let sliding_window = match keys.count("attention.sliding_window")? {
+        0 => None,
+        len => usize::try_from(len).ok(),
+    };
     keys.finish()?;
     tensors.finish()?;
 
@@ -57,8 +62,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         dim,
         n_vocab,
         context_length,
-        // Some files say 0 where there is none.
-        sliding_window: keys.optional("attention.sliding_window")?.filter(|len| *len > 0),
+        sliding_window,
         norm_eps,
         rope,
         embedding,

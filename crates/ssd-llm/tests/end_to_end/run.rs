@@ -2,6 +2,7 @@
 //! and the same ones again whatever the threads, the budget and the run.
 
 use serde_json::Value;
+use testkit::{TinyModel, TinySpec};
 
 use crate::support::{Outcome, Tiny, call, call_with_stdin, ids, json, number, real_model, recorded};
 
@@ -49,6 +50,19 @@ fn temperature_zero_gives_the_same_text_whatever_the_seed() {
 fn a_window_changes_nothing_while_all_is_inside_it() {
     assert_eq!(greedy_text(&["--sliding-window", "200", "--sink-tokens", "4"]), greedy_text(&[]));
     assert_ne!(greedy_text(&["--sliding-window", "3"]), greedy_text(&[]));
+}
+
+#[test]
+fn the_window_of_a_models_file_is_that_of_the_flag() {
+    let windowed = Tiny::of_spec(TinySpec { sliding_window: Some(5), ..TinyModel::llama() });
+    let plain = Tiny::plain();
+    let answer = |model: &Tiny, more: &[&str]| {
+        let fixed =
+            ["run", model.path(), "--raw", "-p", "a long prompt", "-n", "8", "--temperature", "0", "--logprobs", "3"];
+        json(&[&fixed, more].concat())["logprobs"].clone()
+    };
+    assert_eq!(answer(&windowed, &[]), answer(&plain, &["--sliding-window", "5"]));
+    assert_ne!(answer(&windowed, &[]), answer(&plain, &[]));
 }
 
 #[test]
