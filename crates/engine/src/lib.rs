@@ -1,15 +1,13 @@
 //! Sequences and time: from a prompt to a text.
 //!
-//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; [`generate()`] continues a
-//! prompt, telling an observer [`Event`]s as they happen. A [`Scheduler`] does so for many requests at once, whose passes
-//! are the same. [`score()`] measures how well a text is predicted. The
-//! [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
+//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; a [`Scheduler`] continues
+//! prompts, one or many in the same passes, telling an observer [`Event`]s as they happen. [`score()`] measures how well a
+//! text is predicted. The [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
 //!
 //! Deliberately absent: tensors, flags, HTTP.
 
 mod error;
 mod fingerprint;
-mod generate;
 mod generation;
 mod load;
 mod passes;
@@ -21,7 +19,6 @@ mod sizing;
 mod stop;
 
 pub use error::EngineError;
-pub use generate::generate;
 pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
 pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};

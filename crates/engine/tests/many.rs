@@ -1,20 +1,24 @@
 //! Many requests at once on a real forward pass say what each says alone, to the last bit of every probability.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
-use engine::{
-    EngineOptions, Event, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile, Scheduler, generate,
-};
+use engine::{EngineOptions, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile, Scheduler};
 use kernels::Kernels;
 use testkit::{TinySpec, temp_model};
 
 const MODELS: [&str; 2] =
     ["qwen2 type=Q4_0 type.ffn_down=Q8_0", "llama dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K"];
 
-fn load(line: &str, kernels: &'static Kernels, max_sequences: usize) -> LoadedModel {
-    let path = temp_model(&TinySpec::from_line(line).build().gguf_bytes());
+/// The file that `SSD_LLM_TEST_MODEL` names, else the one that `scripts/get-model.sh` fetches.
+fn real_model() -> PathBuf {
+    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    std::env::var_os("SSD_LLM_TEST_MODEL").map_or_else(fetched, PathBuf::from)
+}
+
+fn load(path: &Path, kernels: &'static Kernels, max_sequences: usize) -> LoadedModel {
     let options = EngineOptions { ctx: Some(128), threads: 2, kernels, max_sequences, ..EngineOptions::default() };
-    ModelFile::open(&path).and_then(|file| file.load(&options)).expect("testkit writes models that load")
+    ModelFile::open(path).and_then(|file| file.load(&options)).expect("the model loads")
 }
 
 /// Prompts of 1 to 71 tokens.
@@ -51,31 +55,35 @@ fn finish(loaded: &mut LoadedModel, scheduler: &mut Scheduler) -> Vec<Finished> 
 #[test]
 fn eight_at_once_say_what_each_says_alone() {
     for line in MODELS {
+        let path = temp_model(&TinySpec::from_line(line).build().gguf_bytes());
         for &kernels in Kernels::available() {
-            let mut alone = load(line, kernels, 1);
-            let mut listen = |_: Event| ControlFlow::Continue(());
-            let alone: Vec<Generation> = requests()
-                .iter()
-                .map(|request| generate(alone.model.as_mut(), &alone.tokenizer, request, &mut listen).unwrap())
-                .collect();
-            let mut loaded = load(line, kernels, 8);
-            let mut scheduler = Scheduler::new(Limits { max_batch: 8, max_queue: 8, cache_pages: 0 });
-            for request in requests() {
-                scheduler.submit(loaded.model.as_mut(), request).unwrap();
-            }
-            let together = finish(&mut loaded, &mut scheduler);
-            for (i, (alone, together)) in alone.iter().zip(&together).enumerate() {
-                let together = together.result.as_ref().unwrap();
-                assert_eq!(signature(together), signature(alone), "{line}, {kernels:?}: request {i}");
-            }
-            assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
+            check(&path, kernels);
         }
     }
+    check(&real_model(), Kernels::detect());
+}
+
+fn check(path: &Path, kernels: &'static Kernels) {
+    let mut loaded = load(path, kernels, 8);
+    let mut all = |requests: &[GenerateRequest]| {
+        let mut scheduler = Scheduler::new(Limits { max_batch: 8, max_queue: 8, cache_pages: 0 });
+        for request in requests {
+            scheduler.submit(loaded.model.as_mut(), request.clone()).expect("the queue has room");
+        }
+        finish(&mut loaded, &mut scheduler)
+    };
+    let together = all(&requests());
+    for (i, request) in requests().into_iter().enumerate() {
+        let alone = all(&[request]).remove(0).result.expect("it fits the context");
+        let together = together[i].result.as_ref().expect("it fits the context");
+        assert_eq!(signature(together), signature(&alone), "{}, {kernels:?}: request {i}", path.display());
+    }
+    assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
 }
 
 #[test]
 fn a_thousand_random_steps_leave_no_page_behind() {
-    let mut loaded = load(MODELS[0], Kernels::detect(), 3);
+    let mut loaded = load(&real_model(), Kernels::detect(), 3);
     let mut scheduler = Scheduler::new(Limits { max_batch: 3, max_queue: 8, cache_pages: 2 });
     let mut state = 5u64;
     let mut random = |n: u64| {

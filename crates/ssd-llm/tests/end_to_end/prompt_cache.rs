@@ -42,10 +42,20 @@ fn a_second_run_begins_where_the_first_one_ended() {
     // Another end: what is common is known.
     let other = answer(&model, &format!("{}Surprise", &text[..600]), &folder);
     assert!(cached(&other) > 100.0, "{other}");
-    // Keys and values in another type are others.
+    // Keys and values of tokens that see less, or in another type, are others.
     let cache = format!("--prompt-cache={}", folder.display());
     let f32s = json(&[&arguments(&model, &text[..700], &cache)[..], &["--kv-type=f32"]].concat());
     assert_eq!(cached(&f32s), 0.0);
+    let windowed = [&arguments(&model, &text[..700], &cache)[..], &["--json", "--sliding-window=50"]].concat();
+    assert_eq!(cached(&call(&windowed).json()), 0.0);
+    // So are those of a model with the same header and one other weight; the metadata is not in the last bytes.
+    let mut bytes = fs::read(&model).unwrap();
+    let sampled = bytes.len() / 64 * 40;
+    bytes[sampled] ^= 1;
+    let other_model = folder.join("other.gguf");
+    fs::write(&other_model, bytes).unwrap();
+    let other_model = other_model.to_str().unwrap();
+    assert_eq!(cached(&answer(other_model, &text[..700], &folder)), 0.0);
 }
 
 #[test]
