@@ -47,6 +47,26 @@ pub enum EngineError {
         /// The limit.
         max: usize,
     },
+    /// The service takes no more requests.
+    #[error("the server is shutting down")]
+    Stopping,
+    /// The engine's thread could not be started.
+    #[error("cannot start the engine's thread: {0}")]
+    Thread(std::io::Error),
+    /// The folder of computed prompts cannot be used.
+    #[error("cannot use {path} as a prompt cache: {source}")]
+    CacheFolder {
+        /// The folder.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The model's file is not the one that was loaded first.
+    #[error("{path} is not the file that it was when this program started: start it again")]
+    Replaced {
+        /// The file.
+        path: String,
+    },
     /// Weights could not be opened or read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,11 +4,11 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use forward::Logits;
-use model::{SpecialTokens, TextDecoder, TokenId, Tokenizer};
+use model::{Pooling, SpecialTokens, TextDecoder, TokenId, Tokenizer};
 use store::ReadStats;
 
 use crate::EngineError;
-use crate::request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
+use crate::request::{Event, FinishReason, GenerateRequest, Generation, Overflow, StepLogprobs, Timings};
 use crate::sampler::{Sampler, logprob_of, top_logprobs};
 use crate::stop::StopMatcher;
 
@@ -17,6 +17,8 @@ pub(crate) type Listener<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
 
 /// A generation on its way.
 pub(crate) struct Running {
+    ctx: usize,
+    overflow: Overflow,
     prompt_tokens: usize,
     cached_tokens: usize,
     max_tokens: usize,
@@ -24,8 +26,14 @@ pub(crate) struct Running {
     sampler: Sampler,
     decoder: TextDecoder,
     stop: StopMatcher,
-    /// The prompt, then what was generated.
-    history: Vec<TokenId>,
+    pooling: Option<Pooling>,
+    /// What was added up of them.
+    hidden: Vec<f32>,
+    /// The prompt, then what was generated, without what was dropped when the context was full.
+    context: Vec<TokenId>,
+    /// Tokens of the context that are taken in before the next one is chosen.
+    n_intake: usize,
+    generated: Vec<TokenId>,
     text: String,
     logprobs: Vec<StepLogprobs>,
     timings: Timings,
@@ -37,17 +45,24 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Begins a request, at `since`, in a context of `ctx` tokens, of which the prompt leaves at least one free.
+    /// Begins a request, at `since`, in a context of `ctx` tokens, of which the prompt leaves at least one free or the
+    /// request's way with overflow does.
     pub(crate) fn new(request: GenerateRequest, ctx: usize, reads: ReadStats, since: Instant) -> Running {
         Running {
+            ctx,
+            overflow: request.overflow,
             prompt_tokens: request.prompt.len(),
             cached_tokens: 0,
-            max_tokens: request.max_len(ctx) - request.prompt.len(),
+            max_tokens: request.max_answer(ctx),
             n_logprobs: request.logprobs,
             sampler: Sampler::new(&request.sampling),
             decoder: TextDecoder::default(),
             stop: StopMatcher::new(&request.stop),
-            history: request.prompt,
+            pooling: request.pooling,
+            hidden: Vec::new(),
+            n_intake: request.prompt.len(),
+            context: request.prompt,
+            generated: Vec::new(),
             text: String::new(),
             logprobs: Vec::new(),
             timings: Timings::default(),
@@ -62,18 +77,51 @@ impl Running {
         self.cached_tokens = n;
     }
 
-    /// The prompt, then what was generated.
-    pub(crate) fn history(&self) -> &[TokenId] {
-        &self.history
+    /// The prompt, then what was generated, without what was dropped when the context was full.
+    pub(crate) fn context(&self) -> &[TokenId] {
+        &self.context
     }
 
-    pub(crate) fn prompt(&self) -> &[TokenId] {
-        &self.history[..self.prompt_tokens]
+    /// The tokens that are taken in before the next one is chosen: the prompt, or what is left of a context that was full.
+    pub(crate) fn intake(&self) -> &[TokenId] {
+        &self.context[..self.n_intake]
     }
 
-    /// Tokens that the sequence may have in the end.
+    /// Whether the prompt has been taken in.
+    pub(crate) fn is_prefilled(&self) -> bool {
+        self.after_prefill.is_some()
+    }
+
+    /// How the prompt's hidden states are wanted, if they are.
+    pub(crate) fn pooling(&self) -> Option<Pooling> {
+        self.pooling
+    }
+
+    /// Adds hidden states, of some more tokens of the prompt.
+    pub(crate) fn add_hidden(&mut self, states: &[f32]) {
+        match self.pooling {
+            Some(Pooling::Mean) if !self.hidden.is_empty() => {
+                self.hidden.iter_mut().zip(states).for_each(|(sum, state)| *sum += state);
+            }
+            Some(Pooling::First) if !self.hidden.is_empty() => {}
+            _ => self.hidden = states.to_vec(),
+        }
+    }
+
+    /// Makes room in a context that is full: how many tokens of it are still what they were, if that was necessary.
+    pub(crate) fn shift(&mut self) -> Option<usize> {
+        if self.context.len() < self.ctx {
+            return None;
+        }
+        let before = self.context.clone();
+        self.overflow.make_room(&mut self.context, self.ctx);
+        self.n_intake = self.context.len();
+        Some(before.iter().zip(&self.context).take_while(|(a, b)| a == b).count())
+    }
+
+    /// Tokens that the sequence may have at once.
     pub(crate) fn max_len(&self) -> usize {
-        self.prompt_tokens + self.max_tokens
+        (self.prompt_tokens + self.max_tokens).min(self.ctx)
     }
 
     /// The prompt has been taken in: from here on, time and reads are those of decoding.
@@ -105,7 +153,7 @@ impl Running {
         if self.n_generated() == self.max_tokens {
             return Ok(Some(FinishReason::Length));
         }
-        let token = self.sampler.sample(logits.row(row), &self.history)?;
+        let token = self.sampler.sample(logits.row(row), &self.context)?;
         if tokenizer.is_end_of_generation(token) {
             return Ok(Some(FinishReason::Stop));
         }
@@ -122,7 +170,8 @@ impl Running {
         tokenizer: &Tokenizer,
         listener: Listener<'_>,
     ) -> Option<FinishReason> {
-        self.history.push(token);
+        self.context.push(token);
+        self.generated.push(token);
         if let Some(n) = self.n_logprobs {
             let chosen = logprob_of(logits, token);
             self.logprobs.push(StepLogprobs { chosen, top: top_logprobs(logits, n) });
@@ -138,8 +187,17 @@ impl Running {
         }
     }
 
+    /// The hidden states that were asked for.
+    fn pooled(&mut self) -> Vec<f32> {
+        let n = self.prompt_tokens as f32;
+        if self.pooling == Some(Pooling::Mean) {
+            self.hidden.iter_mut().for_each(|sum| *sum /= n);
+        }
+        std::mem::take(&mut self.hidden)
+    }
+
     fn n_generated(&self) -> usize {
-        self.history.len() - self.prompt_tokens
+        self.generated.len()
     }
 
     /// Ends the generation. What was held back is shown, unless a stop text has ended it; a character that a limit has cut
@@ -163,9 +221,11 @@ impl Running {
             // Nothing is left to cancel.
             let _ = listener(Event::Rest { text: &rest });
         }
+        let hidden = self.pooled();
         Generation {
             text: self.text,
-            tokens: self.history.split_off(self.prompt_tokens),
+            hidden,
+            tokens: self.generated,
             logprobs: self.logprobs,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,

@@ -1,7 +1,8 @@
 //! Sequences and time: from a prompt to a text.
 //!
 //! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; a [`Scheduler`] continues
-//! prompts, one or many in the same passes, telling an observer [`Event`]s as they happen. [`score()`] measures how well a
+//! prompts, one or many in the same passes, telling an observer [`Event`]s as they happen; a [`Service`] does so on a thread
+//! of its own. [`score()`] measures how well a
 //! text is predicted. The [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
 //!
 //! Deliberately absent: tensors, flags, HTTP.
@@ -15,6 +16,7 @@ mod perplexity;
 mod request;
 mod sampler;
 mod scheduler;
+mod service;
 mod sizing;
 mod stop;
 
@@ -22,7 +24,8 @@ pub use error::EngineError;
 pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
 pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};
 pub use perplexity::{Score, ScoreRequest, score};
-pub use request::{Event, FinishReason, GenerateRequest, Generation, StepLogprobs, Timings};
+pub use request::{Event, FinishReason, GenerateRequest, Generation, Overflow, StepLogprobs, Timings};
 pub use sampler::{Sampler, SamplingError, SamplingOptions, TokenLogprob};
 pub use scheduler::{CacheIdentity, CacheStats, DiskCache, Finished, Limits, Load, RequestId, Scheduler};
+pub use service::{Listener, Reply, Service, ServiceOptions, Snapshot, Ticket, Totals};
 pub use stop::{StopMatcher, StopOutcome};

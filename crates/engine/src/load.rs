@@ -111,7 +111,7 @@ pub struct LoadedModel {
     /// Computes the passes.
     pub model: Box<dyn LanguageModel>,
     /// Turns text into tokens and back.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// What is in memory.
     pub plan: ResidencyPlan,
     /// Bytes of weights read so far, to be looked at from another thread while a pass runs.
@@ -132,6 +132,11 @@ impl ModelFile {
         let gguf = Gguf::open(path).map_err(in_file(path))?;
         let spec = ModelSpec::from_gguf(&gguf).map_err(in_file(path))?;
         Ok(ModelFile { gguf, spec, path: path.to_owned() })
+    }
+
+    /// Where it was found.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Tokens of context that the options ask for.
@@ -210,21 +215,30 @@ impl ModelFile {
     /// Makes the model ready to answer; its weights are read by the first pass.
     ///
     /// Errors: as for [`ModelFile::plan`], or the tokenizer is damaged or of an unknown kind, or a read fails.
-    pub fn load(self, options: &EngineOptions) -> Result<LoadedModel, EngineError> {
+    pub fn load(&self, options: &EngineOptions) -> Result<LoadedModel, EngineError> {
         let Sizing { plan, ctx, always, largest, program_bytes } = self.size(options)?;
         let ledger = Ledger::new(plan.budget.limit_bytes);
         let program = ledger.reserve("program", program_bytes)?;
         let metadata = self.gguf.metadata();
-        let tokenizer = Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?;
+        let tokenizer = Arc::new(Tokenizer::from_metadata(metadata).map_err(in_file(&self.path))?);
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
         let backend = CpuBackend::new(&self.spec, options.cpu(&self.spec, ctx, &ledger))?;
         let window = options.window_for(&self.spec);
         let limits = RunnerOptions { ctx, n_pages: options.n_pages(&self.spec, ctx), window, largest, always };
-        let runner = Runner::new(self.spec, store, backend, limits)?;
+        let runner = Runner::new(self.spec.clone(), store, backend, limits)?;
         let model = Box::new(runner);
-        Ok(LoadedModel { model, tokenizer, plan, bytes_read, stop, template, path: self.path, _program: program })
+        Ok(LoadedModel {
+            model,
+            tokenizer,
+            plan,
+            bytes_read,
+            stop,
+            template,
+            path: self.path.clone(),
+            _program: program,
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::TokenId;
+use model::{Pooling, TokenId};
 use store::ReadStats;
 
 use crate::{SamplingOptions, TokenLogprob};
@@ -20,13 +20,59 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// With how many alternatives each token's log-probability is reported, if at all.
     pub logprobs: Option<usize>,
+    /// What happens when the context is full.
+    pub overflow: Overflow,
+    /// Instead of an answer, the prompt's hidden states are wanted.
+    pub pooling: Option<Pooling>,
 }
 
+/// What happens when prompt and answer are longer than the context.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// A prompt is refused, an answer ends.
+    #[default]
+    Stop,
+    /// The oldest tokens behind the first `n_keep` are dropped, half of them at a time, and what is left is taken in again, as
+    /// if it had been the prompt.
+    Shift {
+        /// Tokens at the beginning that stay.
+        n_keep: usize,
+    },
+}
+
+/// An answer without a limit of its own goes round the context so many times at most.
+const MAX_ROUNDS: usize = 10;
+
 impl GenerateRequest {
-    /// Tokens that prompt and answer may have together in a context of `ctx` tokens, into which the prompt fits.
+    /// The most tokens of an answer, in a context of `ctx` tokens.
+    pub(crate) fn max_answer(&self, ctx: usize) -> usize {
+        let most = match self.overflow {
+            _ if self.pooling.is_some() => 0,
+            Overflow::Stop => ctx - self.prompt.len(),
+            Overflow::Shift { .. } => MAX_ROUNDS * ctx,
+        };
+        self.max_tokens.unwrap_or(most).min(most)
+    }
+
+    /// The most tokens that are in the KV cache at once.
     pub(crate) fn max_len(&self, ctx: usize) -> usize {
-        let room = ctx - self.prompt.len();
-        self.prompt.len() + self.max_tokens.unwrap_or(room).min(room)
+        (self.prompt.len() + self.max_answer(ctx)).min(ctx)
+    }
+}
+
+impl Overflow {
+    /// Drops the oldest tokens of a context that is full, or of a prompt that does not fit; whether there is room then.
+    pub(crate) fn make_room(self, tokens: &mut Vec<TokenId>, ctx: usize) -> bool {
+        let Overflow::Shift { n_keep } = self else { return tokens.len() < ctx };
+        if tokens.len() < ctx {
+            return true;
+        }
+        // So that half of the rest of the context is free, and the sum of several drops is that of one.
+        let n_keep = n_keep.min(ctx / 2);
+        let half = ((ctx - n_keep) / 2).max(1);
+        let n_drop = (tokens.len() - ctx) / half * half + half;
+        tokens.drain(n_keep..n_keep + n_drop);
+        tokens.len() < ctx
     }
 }
 
@@ -47,6 +93,8 @@ pub enum Event<'a> {
         /// Whole characters that belong to no stop text.
         text: &'a str,
     },
+    /// A pass was stopped before its end; it is done again for those who go on.
+    Interrupted,
     /// The generation has ended, and this text was held back in case a stop text or a character would be completed.
     Rest {
         /// Whole characters.
@@ -70,6 +118,8 @@ pub enum FinishReason {
 pub struct Generation {
     /// The whole text.
     pub text: String,
+    /// Hidden states `[dim]`, where they were wanted.
+    pub hidden: Vec<f32>,
     /// Every generated token, without the one that ended the answer.
     pub tokens: Vec<TokenId>,
     /// One entry a token, if they were asked for.
@@ -123,5 +173,26 @@ impl FinishReason {
             FinishReason::Length => "length",
             FinishReason::Cancelled => "cancelled",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_made_behind_the_first_tokens() {
+        let shift = Overflow::Shift { n_keep: 4 };
+        for len in 0..100u32 {
+            let all: Vec<u32> = (0..len).collect();
+            let mut tokens = all.clone();
+            assert!(shift.make_room(&mut tokens, 20), "{len}");
+            assert_eq!(tokens[..tokens.len().min(4)], all[..all.len().min(4)]);
+            assert!(all.ends_with(&tokens[tokens.len().min(4)..]));
+            assert!(if len < 20 { tokens == all } else { (12..20).contains(&tokens.len()) }, "{len}: {tokens:?}");
+        }
+        let mut tokens = vec![0; 20];
+        assert!(!Overflow::Stop.make_room(&mut tokens, 20) && tokens.len() == 20);
+        assert!(Overflow::Shift { n_keep: 99 }.make_room(&mut tokens, 20));
     }
 }

@@ -1,8 +1,9 @@
 //! The one shape of work: segments of sequences, and which of their rows want logits.
 //!
 //! Prefill is many tokens with [`LogitRows::Last`], decode is one; verifying a draft is a few with [`LogitRows::All`],
-//! perplexity is many with [`LogitRows::From`].
+//! perplexity is many with [`LogitRows::From`], an embedding is many with [`LogitRows::Pooled`].
 
+use model::Pooling;
 use store::Buffer;
 
 use crate::{ForwardError, PageId};
@@ -22,6 +23,8 @@ pub enum LogitRows {
     All,
     /// Those from this index in the segment on.
     From(usize),
+    /// None, but a row of hidden states; see [`Logits::pooled`].
+    Pooled(Pooling),
 }
 
 /// Consecutive tokens of one sequence.
@@ -53,6 +56,8 @@ pub struct Batch {
 pub struct Logits {
     values: Buffer<f32>,
     n_vocab: usize,
+    /// A row for each segment that wants one.
+    pooled: Vec<Vec<f32>>,
 }
 
 /// One token of a batch as the backend sees it.
@@ -103,12 +108,30 @@ impl Batch {
         for segment in &self.segments {
             let n = segment.tokens.len();
             let from = match segment.logits {
-                LogitRows::None => n,
+                LogitRows::None | LogitRows::Pooled(_) => n,
                 LogitRows::Last => n - 1,
                 LogitRows::All => 0,
                 LogitRows::From(index) => index.min(n),
             };
             rows.extend(first + from..first + n);
+            first += n;
+        }
+        rows
+    }
+
+    /// For each segment that wants hidden states, the rows whose states are added up.
+    pub(crate) fn pooled_rows(&self) -> Vec<Vec<usize>> {
+        let mut first = 0;
+        let mut rows = Vec::new();
+        for segment in &self.segments {
+            let n = segment.tokens.len();
+            if let LogitRows::Pooled(pooling) = segment.logits {
+                rows.push(match pooling {
+                    Pooling::Mean => (first..first + n).collect(),
+                    Pooling::First => vec![first],
+                    Pooling::Last => vec![first + n - 1],
+                });
+            }
             first += n;
         }
         rows
@@ -146,7 +169,18 @@ pub(crate) fn few_of(n: usize) -> usize {
 impl Logits {
     /// Rows of `n_vocab` logits each, one after another.
     pub fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
-        Logits { values, n_vocab }
+        Logits { values, n_vocab, pooled: Vec::new() }
+    }
+
+    /// The same, with hidden states.
+    pub fn with_pooled(self, pooled: Vec<Vec<f32>>) -> Logits {
+        Logits { pooled, ..self }
+    }
+
+    /// Hidden states behind the last norm, `[dim]`, of the segments that want them, in their order: those of the segment's
+    /// first or last token, or the sum over its tokens where the mean is asked for, so that a prompt can be cut.
+    pub fn pooled(&self, index: usize) -> &[f32] {
+        &self.pooled[index]
     }
 
     /// The number of rows.

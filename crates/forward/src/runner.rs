@@ -69,7 +69,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
         let logit_rows = batch.logit_rows();
         self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.len() })?;
         let placement = self.sequences.admit(batch)?;
-        let logits = self.pass(&placement, &logit_rows);
+        let logits = self.pass(&placement, &logit_rows, &batch.pooled_rows());
         match logits {
             Ok(_) => self.sequences.commit(batch),
             Err(_) => self.sequences.abandon(batch),
@@ -145,8 +145,14 @@ impl<B: Backend> Runner<B> {
         &self.spec
     }
 
-    /// One pass: the logits `[logit_rows, n_vocab]` of a batch whose tokens have their places in the KV cache.
-    fn pass(&mut self, placement: &Placement, logit_rows: &[usize]) -> Result<Logits, ForwardError> {
+    /// One pass: the logits `[logit_rows, n_vocab]` of a batch whose tokens have their places in the KV cache, and the hidden
+    /// states `[pooled_rows, dim]`.
+    fn pass(
+        &mut self,
+        placement: &Placement,
+        logit_rows: &[usize],
+        pooled_rows: &[Vec<usize>],
+    ) -> Result<Logits, ForwardError> {
         placement.copies.iter().for_each(|&(from, to)| self.backend.copy_page(from, to));
         self.frequencies.angles(&placement.rows, &mut self.scratch.angles);
 
@@ -156,7 +162,8 @@ impl<B: Backend> Runner<B> {
             self.attention(layer, placement)?; // x += attention(norm(x))
             self.feed_forward(layer, placement)?; // x += feed_forward(norm(x))
         }
-        let logits = self.logits(logit_rows)?;
+        let pooled = pooled_rows.iter().map(|rows| self.hidden(rows)).collect::<Result<_, _>>()?;
+        let logits = self.logits(logit_rows)?.with_pooled(pooled);
 
         self.store.verify()?;
         Ok(logits)
@@ -192,6 +199,21 @@ impl<B: Backend> Runner<B> {
         self.scratch = Scratch::new(&self.backend, &self.spec, size)?;
         self.size = size;
         Ok(())
+    }
+
+    /// The sum `[dim]` of the rows' hidden states behind the last norm.
+    fn hidden(&mut self, rows: &[usize]) -> Result<Vec<f32>, ForwardError> {
+        let mut sum = vec![0.0; self.spec.dim];
+        let s = &mut self.scratch;
+        // A few at a time, so that the copies stay small.
+        for rows in rows.chunks(kernels::FEW_TOKENS) {
+            self.backend.select(&s.x, rows, &mut s.delta);
+            self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
+            for states in self.backend.read(&s.normed)?.values().chunks_exact(sum.len()) {
+                sum.iter_mut().zip(states).for_each(|(sum, state)| *sum += state);
+            }
+        }
+        Ok(sum)
     }
 
     /// Logits `[wanted, n_vocab]` of the rows that want them: the other rows never meet the output head.

@@ -10,8 +10,9 @@
 mod common;
 
 use common::{PROMPT, Setup, open, run};
-use forward::{KvType, LanguageModel, Window};
+use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId, Window};
 use kernels::Kernels;
+use model::Pooling;
 use testkit::compare::{kl_divergence, relative_to_spread};
 use testkit::{TensorType, TinyModel, TinySpec, reference};
 
@@ -67,6 +68,39 @@ fn f32_models_equal_the_reference() {
                 check(&format!("{line}, {cut}, {}", kernels.name()), &found, &expected, 1e-5, 1e-10);
             }
         }
+    }
+}
+
+/// Of one prompt cut in pieces, beside a sequence that wants logits.
+#[test]
+fn hidden_states_equal_the_reference() {
+    let model = TinySpec::from_line(MODELS[0]).build();
+    let expected = reference::hidden_states(&model, &PROMPT, reference::Window { len: usize::MAX, n_sinks: 0 });
+    for pooling in [Pooling::Mean, Pooling::First, Pooling::Last] {
+        let mut runner = open(&model, Setup::default());
+        let mut rows = Vec::new();
+        for (start, end) in [(0, 3), (3, 20)] {
+            let segment = |seq, logits| Segment {
+                seq: SeqId(seq),
+                start,
+                tokens: PROMPT[start..end].to_vec(),
+                logits,
+                is_long: false,
+            };
+            let segments = vec![segment(1, LogitRows::Last), segment(2, LogitRows::Pooled(pooling))];
+            let logits = runner.forward(&Batch { segments }).unwrap();
+            assert_eq!(logits.n_rows(), 1);
+            let of = |i: usize| expected[start..end].iter().map(|h| h[i]).sum::<f64>();
+            let expected: Vec<f64> = match pooling {
+                Pooling::Mean => (0..expected[0].len()).map(of).collect(),
+                Pooling::First => expected[start].clone(),
+                Pooling::Last => expected[end - 1].clone(),
+            };
+            rows.push((logits.pooled(0).to_vec(), expected));
+        }
+        let (found, expected): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        let (distance, _) = worst(&found, &expected);
+        assert!(distance < 1e-5, "{pooling:?}: {distance:.2e}");
     }
 }
 

@@ -14,5 +14,5 @@ mod tokenizer;
 
 pub use chat_template::{ChatTemplate, RenderOptions};
 pub use error::ModelError;
-pub use spec::{Attention, Dense, FeedForward, Layer, Linear, Matrix, ModelSpec, Rope, TensorId, Vector};
+pub use spec::{Attention, Dense, FeedForward, Layer, Linear, Matrix, ModelSpec, Pooling, Rope, TensorId, Vector};
 pub use tokenizer::{EncodeOptions, SpecialTokens, TextDecoder, TokenId, Tokenizer};

@@ -25,6 +25,8 @@ pub struct ModelSpec {
     pub context_length: usize,
     /// The most tokens that a token sees, of which it is the last, if not all.
     pub sliding_window: Option<usize>,
+    /// How the model makes one vector of a text, if it was made for that.
+    pub pooling: Option<Pooling>,
     /// Added to the mean square in every norm.
     pub norm_eps: f32,
     /// Rotary position embedding, the same in all layers.
@@ -37,6 +39,17 @@ pub struct ModelSpec {
     pub output_norm: Vector,
     /// `[n_vocab, dim]`; the embedding itself where the file ties them.
     pub output: Matrix,
+}
+
+/// Which hidden states stand for a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over its tokens.
+    Mean,
+    /// That of its first token.
+    First,
+    /// That of its last token.
+    Last,
 }
 
 /// Index of a tensor in [`ModelSpec::tensors`].

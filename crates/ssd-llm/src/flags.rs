@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use engine::{EngineOptions, SamplingOptions};
+use engine::{EngineOptions, Overflow, SamplingOptions};
 use forward::{KvType, Window};
 use kernels::Kernels;
 use store::{CachePolicy, IoMode};
@@ -63,6 +63,9 @@ pub(crate) struct RunArgs {
     /// Most bytes that --prompt-cache keeps of a model's prompts
     #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size::parse, allow_negative_numbers = true)]
     pub(crate) prompt_cache_budget: u64,
+    /// When the context is full, drop the oldest tokens behind the first --sink-tokens (4 unless given) instead of ending
+    #[arg(long)]
+    pub(crate) context_shift: bool,
     #[command(flatten)]
     pub(crate) sampling: SamplingFlags,
     #[command(flatten)]
@@ -215,10 +218,22 @@ pub(crate) struct EngineFlags {
     kernels: &'static Kernels,
 }
 
+/// First tokens that stay when a context is shifted; Ollama's number.
+const KEPT_TOKENS: usize = 4;
+
 /// More threads than this help no machine that we know of.
 const MAX_THREADS: usize = 512;
 
 impl EngineFlags {
+    /// What happens when the context is full.
+    pub(crate) fn overflow(&self, shifts: bool) -> Overflow {
+        match (shifts, self.sink_tokens) {
+            (false, _) => Overflow::Stop,
+            (true, 0) => Overflow::Shift { n_keep: KEPT_TOKENS },
+            (true, n_keep) => Overflow::Shift { n_keep },
+        }
+    }
+
     pub(crate) fn options(&self) -> EngineOptions {
         EngineOptions {
             memory_budget: self.memory_budget,

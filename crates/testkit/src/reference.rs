@@ -34,6 +34,16 @@ pub fn logits(model: &TinyModel, tokens: &[u32]) -> Vec<Vec<f64>> {
 /// Shapes: `tokens` is `[n]`, the result `[n, n_vocab]`.
 /// Panics if a token is not in the vocabulary.
 pub fn windowed_logits(model: &TinyModel, tokens: &[u32], window: Window) -> Vec<Vec<f64>> {
+    // The final states meet every row of the output matrix: [n, dim] -> [n, n_vocab].
+    let output = model.output.as_ref().unwrap_or(&model.token_embd);
+    hidden_states(model, tokens, window).iter().map(|h| output.times(h)).collect()
+}
+
+/// The final states, normalised, of each token.
+///
+/// Shapes: `tokens` is `[n]`, the result `[n, dim]`.
+/// Panics if a token is not in the vocabulary.
+pub fn hidden_states(model: &TinyModel, tokens: &[u32], window: Window) -> Vec<Vec<f64>> {
     let spec = &model.spec;
     let eps = f64::from(spec.rms_eps);
 
@@ -53,9 +63,7 @@ pub fn windowed_logits(model: &TinyModel, tokens: &[u32], window: Window) -> Vec
         }
     }
 
-    // 4. The final states, normalised, meet every row of the output matrix: [n, dim] -> [n, n_vocab].
-    let output = model.output.as_ref().unwrap_or(&model.token_embd);
-    h.iter().map(|h| output.times(&rms_norm(h, &model.output_norm, eps))).collect()
+    h.iter().map(|h| rms_norm(h, &model.output_norm, eps)).collect()
 }
 
 /// `weight[i] * x[i] / sqrt(mean of x[j]^2 + eps)`. Shapes: all `[dim]`.

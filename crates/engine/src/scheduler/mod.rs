@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use forward::{Batch, ForwardError, KvOps, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Segment, SeqId};
 use kernels::FEW_TOKENS;
-use model::{TokenId, Tokenizer};
+use model::{Pooling, TokenId, Tokenizer};
 use store::StoreError;
 
 use crate::EngineError;
@@ -29,6 +29,9 @@ pub use disk_cache::{CacheIdentity, DiskCache};
 use pace::Pace;
 pub use prompt_cache::CacheStats;
 use prompt_cache::PromptCache;
+
+/// The context of a request that was cancelled while it waited, which it never uses.
+const CANCELLED_CTX: usize = usize::MAX / 16;
 
 /// Names a request that was submitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,9 +103,19 @@ struct Span {
 }
 
 impl Job {
-    /// Tokens of the prompt that are still to be taken in; 0 when the request decodes.
+    /// Tokens that are still to be taken in before one is chosen; 0 when the request decodes.
     fn n_prompt_left(&self) -> usize {
-        self.running.prompt().len().saturating_sub(self.len)
+        self.running.intake().len().saturating_sub(self.len)
+    }
+
+    /// Drops the oldest tokens if the context is full; what follows them is then taken in again.
+    fn shift(&mut self, kv: &mut dyn KvOps) {
+        if let Some(n_kept) = self.running.shift() {
+            kv.truncate(self.seq, n_kept);
+            // A window may have let go of what lies there.
+            self.len = kv.len(self.seq);
+            self.is_long = self.n_prompt_left() > FEW_TOKENS;
+        }
     }
 
     /// The most pages that it may come to have.
@@ -159,9 +172,14 @@ impl Scheduler {
         request.sampling.validate()?;
         let kv = model.kv();
         let ctx = context(kv);
+        let mut request = request;
         match request.prompt.len() {
             0 => return Err(EngineError::EmptyPrompt),
-            prompt if prompt >= ctx => return Err(EngineError::PromptTooLong { prompt, ctx }),
+            // An embedding needs no room for an answer.
+            prompt if prompt == ctx && request.pooling.is_some() => {}
+            prompt if !request.overflow.make_room(&mut request.prompt, ctx) => {
+                return Err(EngineError::PromptTooLong { prompt, ctx });
+            }
             _ => {}
         }
         if self.queue.len() >= self.limits.max_queue {
@@ -181,7 +199,7 @@ impl Scheduler {
             // It runs for a moment, so that it ends like all others.
             let (id, request) = self.queue.remove(at).expect("it has just been found");
             let request = GenerateRequest { max_tokens: Some(0), ..request };
-            let running = Running::new(request, usize::MAX, Default::default(), Instant::now());
+            let running = Running::new(request, CANCELLED_CTX, Default::default(), Instant::now());
             self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: true });
         }
     }
@@ -238,7 +256,11 @@ impl Scheduler {
                 });
             }
             Err(ForwardError::Store(StoreError::Stopped)) => {
-                self.end(model, &mut finished, on_event, |_| Some(Ok(FinishReason::Cancelled)));
+                let ids = self.jobs.iter().map(|job| job.id);
+                let ended: Vec<RequestId> = ids.filter(|id| on_event(*id, Event::Interrupted).is_break()).collect();
+                self.end(model, &mut finished, on_event, |job| {
+                    ended.contains(&job.id).then_some(Ok(FinishReason::Cancelled))
+                });
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -283,7 +305,12 @@ impl Scheduler {
             let request = &self.queue[at].1;
             let prompt = &request.prompt;
             // All but the last token, whose logits are wanted.
-            let (cached, known) = (self.longest_cached(prompt), self.longest_known(prompt));
+            // The mean is that of all hidden states, so all are computed.
+            let is_whole = request.pooling.is_some_and(|pooling| pooling != Pooling::Last);
+            let (cached, known) = match is_whole {
+                true => (None, 0),
+                false => (self.longest_cached(prompt), self.longest_known(prompt)),
+            };
             if known >= cached.map_or(0, |(_, len)| len) + PAGE_TOKENS {
                 // Another request is about to compute its beginning.
                 at += 1;
@@ -308,7 +335,7 @@ impl Scheduler {
         let prompt = &request.prompt;
         let Some((entry, len)) = disk.longest(prompt) else { return };
         let len = len.min(prompt.len() - 1);
-        let of_jobs = self.jobs.iter().map(|job| common(job.running.prompt(), prompt));
+        let of_jobs = self.jobs.iter().map(|job| common(job.running.intake(), prompt));
         let has = of_jobs.chain(self.cache.common(prompt).map(|(_, len)| len)).max().unwrap_or(0);
         let is_more = len >= has + PAGE_TOKENS && len.div_ceil(PAGE_TOKENS) <= self.limits.cache_pages;
         if !is_more || !disk.is_worth_it(entry, len, len - has) {
@@ -339,7 +366,7 @@ impl Scheduler {
     /// The sequence that begins with most of a prompt and how much of it, of what the KV cache has now; the last token is
     /// never counted, because its logits are wanted.
     fn longest_cached(&self, prompt: &[TokenId]) -> Option<(SeqId, usize)> {
-        let of_job = |job: &Job| (job.seq, common(&job.running.history()[..job.len], prompt));
+        let of_job = |job: &Job| (job.seq, common(&job.running.context()[..job.len], prompt));
         let all = self.jobs.iter().map(of_job).chain(self.cache.common(prompt));
         let best = all.max_by_key(|(_, len)| *len)?;
         Some((best.0, best.1.min(prompt.len() - 1))).filter(|(_, len)| *len >= prompt_cache::LEAST_TOKENS)
@@ -347,7 +374,7 @@ impl Scheduler {
 
     /// How much of a prompt the requests that run will have computed when they have taken in theirs.
     fn longest_known(&self, prompt: &[TokenId]) -> usize {
-        let of_job = |job: &Job| common(job.running.prompt(), prompt);
+        let of_job = |job: &Job| common(job.running.intake(), prompt);
         self.jobs.iter().filter(|job| !job.is_cancelled).map(of_job).max().unwrap_or(0).min(prompt.len() - 1)
     }
 
@@ -393,8 +420,12 @@ impl Scheduler {
             Segment {
                 seq: job.seq,
                 start: job.len,
-                tokens: job.running.history()[job.len..job.len + span.n].to_vec(),
-                logits: if span.n < left { LogitRows::None } else { LogitRows::Last },
+                tokens: job.running.context()[job.len..job.len + span.n].to_vec(),
+                logits: match job.running.pooling() {
+                    Some(pooling) => LogitRows::Pooled(pooling),
+                    None if span.n < left => LogitRows::None,
+                    None => LogitRows::Last,
+                },
                 is_long: left > 0 && job.is_long,
             }
         };
@@ -404,7 +435,7 @@ impl Scheduler {
     /// Hands on what a pass has computed; the requests that end with it, and how.
     fn take(
         &mut self,
-        model: &dyn LanguageModel,
+        model: &mut dyn LanguageModel,
         tokenizer: &Tokenizer,
         spans: &[Span],
         logits: &Logits,
@@ -412,20 +443,24 @@ impl Scheduler {
     ) -> Vec<(RequestId, Result<FinishReason, EngineError>)> {
         let reads = model.read_stats();
         let mut ended = Vec::new();
-        let mut row = 0;
+        let (mut row, mut pooled_row) = (0, 0);
         for span in spans {
             let job = &mut self.jobs[span.job];
             let id = job.id;
-            let was_prompt = job.n_prompt_left() > 0;
+            let was_prompt = !job.running.is_prefilled();
             job.len += span.n;
             let mut result = Ok(None);
             if was_prompt {
-                let (done, total) = (job.len, job.running.prompt().len());
+                let (done, total) = (job.len, job.running.intake().len());
                 if on_event(id, Event::Prefill { done, total }).is_break() {
                     result = Ok(Some(FinishReason::Cancelled));
                 }
             } else {
                 job.running.decoded();
+            }
+            if job.running.pooling().is_some() {
+                job.running.add_hidden(logits.pooled(pooled_row));
+                pooled_row += 1;
             }
             if job.n_prompt_left() == 0 {
                 if was_prompt {
@@ -434,10 +469,17 @@ impl Scheduler {
                         self.seconds_per_token = job.running.seconds_per_prompt_token();
                     }
                 }
-                if matches!(result, Ok(None)) {
-                    result = job.running.choose(logits, row, tokenizer, &mut |event| on_event(id, event));
+                if job.running.pooling().is_some() {
+                    result = result.map(|ended| ended.or(Some(FinishReason::Stop)));
+                } else {
+                    if matches!(result, Ok(None)) {
+                        result = job.running.choose(logits, row, tokenizer, &mut |event| on_event(id, event));
+                    }
+                    row += 1;
                 }
-                row += 1;
+                if matches!(result, Ok(None)) {
+                    job.shift(model.kv());
+                }
             }
             match result {
                 Ok(None) => {}
@@ -463,7 +505,7 @@ impl Scheduler {
                 continue;
             };
             let job = self.jobs.remove(at);
-            let tokens = job.running.history()[..job.len.min(job.running.history().len())].to_vec();
+            let tokens = job.running.context()[..job.len.min(job.running.context().len())].to_vec();
             match &result {
                 Ok(_) => self.cache.keep(model.kv(), job.seq, tokens),
                 Err(_) => model.kv().remove(job.seq),

@@ -10,6 +10,7 @@ use testkit::{TinySpec, temp_model};
 
 use super::*;
 use crate::SamplingOptions;
+use crate::request::Overflow;
 
 const CTX: usize = 300;
 const N_VOCAB: usize = 64;
@@ -50,18 +51,21 @@ impl LanguageModel for Fake {
             self.sequences.abandon(batch);
             return Err(ForwardError::Malformed);
         }
-        let mut logits = Vec::new();
+        let (mut logits, mut pooled) = (Vec::new(), Vec::new());
         for segment in &batch.segments {
             let tokens = self.tokens.entry(segment.seq).or_default();
             assert_eq!(tokens.len(), segment.start);
             tokens.extend(&segment.tokens);
+            if let LogitRows::Pooled(_) = segment.logits {
+                pooled.push(vec![segment.tokens.iter().sum::<u32>() as f32, segment.tokens.len() as f32]);
+            }
             if segment.logits == LogitRows::Last {
                 let best = next(tokens) as usize;
                 logits.extend((0..N_VOCAB).map(|token| if token == best { 1.0 } else { 0.0 }));
             }
         }
         self.sequences.commit(batch);
-        Ok(Logits::new(logits.into(), N_VOCAB))
+        Ok(Logits::new(logits.into(), N_VOCAB).with_pooled(pooled))
     }
 
     fn kv(&mut self) -> &mut dyn KvOps {
@@ -309,6 +313,59 @@ fn a_long_prompt_and_streams_share_passes() {
         n_passes += 1;
     }
     assert_eq!(n_tokens, n_passes);
+}
+
+/// The tokens of an answer that goes on when the context is full.
+fn shifted_answer(request: &GenerateRequest, n: usize) -> Vec<TokenId> {
+    let (mut tokens, mut answer) = (request.prompt.clone(), Vec::new());
+    while answer.len() < n {
+        request.overflow.make_room(&mut tokens, CTX);
+        tokens.push(next(&tokens));
+        answer.push(tokens[tokens.len() - 1]);
+    }
+    answer
+}
+
+#[test]
+fn a_full_context_goes_on_without_its_oldest_tokens() {
+    let tokenizer = tokenizer();
+    let mut fake = Fake::new(14);
+    let mut scheduler = Scheduler::new(LIMITS);
+    let shift = |request| GenerateRequest { overflow: Overflow::Shift { n_keep: 4 }, ..request };
+    // One that begins with more than the context, one that comes to it, and one beside them.
+    let long = shift(request(prompt(1, 700, 3, 1), 40));
+    let growing = shift(request(prompt(5, 250, 3, 2), 900));
+    let other = request(prompt(8, 20, 3, 3), 50);
+    submit_all(&mut scheduler, &mut fake, &[long.clone(), growing.clone(), other.clone()]);
+    let finished = run(&mut scheduler, &mut fake, &tokenizer);
+    let tokens: Vec<_> = finished.iter().map(|finished| &finished.result.as_ref().unwrap().tokens[..]).collect();
+    assert_eq!(tokens, [&shifted_answer(&long, 40)[..], &shifted_answer(&growing, 900)[..], &answer(&other)[..]]);
+    scheduler.clear_cache(&mut fake);
+    assert_eq!((fake.n_free_pages(), fake.tokens.len()), (14, 0));
+}
+
+#[test]
+fn hidden_states_are_pooled_over_all_passes_of_a_prompt() {
+    let tokenizer = tokenizer();
+    let mut fake = Fake::new(40);
+    let mut scheduler = Scheduler::new(LIMITS);
+    let embed = |pooling| GenerateRequest { pooling: Some(pooling), ..request(prompt(1, 250, 10, 1), 5) };
+    for pooling in [Pooling::Mean, Pooling::Last, Pooling::First, Pooling::Mean] {
+        let text = request(prompt(2, 100, 10, 1), 5);
+        submit_all(&mut scheduler, &mut fake, &[text.clone(), embed(pooling)]);
+        let finished = run(&mut scheduler, &mut fake, &tokenizer);
+        let generation = finished[1].result.as_ref().unwrap();
+        assert_eq!((generation.tokens.len(), generation.finish_reason), (0, FinishReason::Stop));
+        let prompt = embed(pooling).prompt;
+        let sum = |tokens: &[TokenId]| tokens.iter().sum::<u32>() as f32;
+        let n = generation.hidden[1] as usize;
+        match pooling {
+            Pooling::Mean => assert_eq!(generation.hidden, [sum(&prompt) / 260.0, 1.0]),
+            Pooling::Last => assert_eq!(generation.hidden[0], sum(&prompt[260 - n..])),
+            Pooling::First => assert_eq!(generation.hidden[0], sum(&prompt[..n])),
+        }
+        assert_eq!(finished[0].result.as_ref().unwrap().tokens, answer(&text));
+    }
 }
 
 /// Whatever is submitted, cancelled and finished: every text is right, and no page stays behind.

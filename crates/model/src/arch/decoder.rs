@@ -5,7 +5,7 @@ use super::tensors::Tensors;
 use super::{Arch, Bias};
 use crate::ModelError;
 use crate::gguf::Gguf;
-use crate::spec::{Attention, Dense, FeedForward, Layer, ModelSpec, Rope};
+use crate::spec::{Attention, Dense, FeedForward, Layer, ModelSpec, Pooling, Rope};
 
 /// More layers than any model has; bounds the work that a hostile file can ask for.
 const MAX_LAYERS: usize = 4096;
@@ -51,6 +51,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         0 => None,
         len => usize::try_from(len).ok(),
     };
+    let pooling = pooling(&keys)?;
     keys.finish()?;
     tensors.finish()?;
 
@@ -63,6 +64,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         n_vocab,
         context_length,
         sliding_window,
+        pooling,
         norm_eps,
         rope,
         embedding,
@@ -70,6 +72,17 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         output_norm,
         output,
     })
+}
+
+/// The numbers are those of llama.cpp's `pooling_type`.
+fn pooling(keys: &Keys) -> Result<Option<Pooling>, ModelError> {
+    match keys.count("pooling_type")? {
+        0 => Ok(None),
+        1 => Ok(Some(Pooling::Mean)),
+        2 => Ok(Some(Pooling::First)),
+        3 => Ok(Some(Pooling::Last)),
+        n => Err(keys.wrong("pooling_type", &format!("is {n}: only none, mean, first and last are supported"))),
+    }
 }
 
 fn refuse_experts(keys: &Keys) -> Result<(), ModelError> {

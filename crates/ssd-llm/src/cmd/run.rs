@@ -34,6 +34,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         sampling,
         stop: args.sampling.stop.clone(),
         logprobs: args.logprobs,
+        overflow: args.engine.overflow(args.context_shift),
+        pooling: None,
     };
     interrupt::listen_and_stop(&loaded.stop)?;
     let mut screen = Screen::new(args.json, &loaded.bytes_read);
@@ -154,6 +156,7 @@ impl Screen {
                 return self.text(text);
             }
             Event::Rest { text } => return self.text(text),
+            Event::Interrupted => {}
         }
         stop_if(interrupt::asked())
     }
