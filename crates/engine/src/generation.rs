@@ -179,7 +179,8 @@ impl Running {
         let text = self.decoder.push(&tokenizer.piece(token, SpecialTokens::Hide));
         let outcome = self.stop.push(&text);
         self.text.push_str(&outcome.emit);
-        let flow = listener(Event::Token { id: token, text: &outcome.emit });
+        let logprobs = self.n_logprobs.and(self.logprobs.last());
+        let flow = listener(Event::Token { id: token, text: &outcome.emit, logprobs });
         match (outcome.stopped, flow) {
             (true, _) => Some(FinishReason::Stop),
             (false, ControlFlow::Break(())) => Some(FinishReason::Cancelled),

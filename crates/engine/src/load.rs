@@ -243,6 +243,11 @@ impl ModelFile {
 }
 
 impl LoadedModel {
+    /// The text of the model's chat template, if it has one.
+    pub fn template_source(&self) -> Option<&str> {
+        self.template.as_deref()
+    }
+
     /// The model's chat template, if it has one.
     ///
     /// Errors: it does not compile.

@@ -92,6 +92,8 @@ pub enum Event<'a> {
         id: TokenId,
         /// Whole characters that belong to no stop text.
         text: &'a str,
+        /// Its log-probability, if that was asked for.
+        logprobs: Option<&'a StepLogprobs>,
     },
     /// A pass was stopped before its end; it is done again for those who go on.
     Interrupted,

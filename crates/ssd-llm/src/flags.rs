@@ -1,6 +1,8 @@
 //! The command line. Its names are a contract: scripts and other programs use them.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use engine::{EngineOptions, Overflow, SamplingOptions};
@@ -22,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a prompt, or continue it with --raw
     Run(RunArgs),
+    /// Answer Ollama's, OpenAI's and Anthropic's clients, and people in a browser
+    Serve(ServeArgs),
     /// Show what is in a model file, without reading its weights
     Info(InfoArgs),
     /// Show what a model needs of memory and how fast it would be
@@ -56,13 +60,8 @@ pub(crate) struct RunArgs {
     /// With --json, report each token's log-probability and the N best alternatives
     #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     pub(crate) logprobs: Option<usize>,
-    /// Keep what was computed of the prompt in this directory, and begin with what is there; without DIR, in the user's
-    /// folder for caches
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
-    pub(crate) prompt_cache: Option<Option<PathBuf>>,
-    /// Most bytes that --prompt-cache keeps of a model's prompts
-    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size::parse, allow_negative_numbers = true)]
-    pub(crate) prompt_cache_budget: u64,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
     /// When the context is full, drop the oldest tokens behind the first --sink-tokens (4 unless given) instead of ending
     #[arg(long)]
     pub(crate) context_shift: bool,
@@ -70,6 +69,64 @@ pub(crate) struct RunArgs {
     pub(crate) sampling: SamplingFlags,
     #[command(flatten)]
     pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Address to listen on; other machines are let in only with --api-key
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value = "11434", allow_negative_numbers = true)]
+    pub(crate) port: u16,
+    /// Requests that are answered at once, each with a context of its own
+    #[arg(long, value_name = "N", default_value = "4", value_parser = batch, allow_negative_numbers = true)]
+    pub(crate) max_batch: usize,
+    /// Requests that may wait; more are refused with 503
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) max_queue: usize,
+    /// Connections at once; more wait to be accepted
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) max_connections: usize,
+    /// Answer only those who show this key; SSD_LLM_API_KEY in the environment does the same
+    #[arg(long, value_name = "KEY")]
+    pub(crate) api_key: Option<String>,
+    /// Let other machines in without a key
+    #[arg(long)]
+    pub(crate) allow_unauthenticated: bool,
+    /// Let pages of this origin, such as https://chat.example.com, use the server; * is all; may be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+    /// Let go of the model's memory so long after the last request, such as 5m; by default never
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) keep_alive: Option<Duration>,
+    /// When asked to end, let requests go on for so long
+    #[arg(long, value_name = "SECONDS", default_value = "30", allow_negative_numbers = true)]
+    pub(crate) drain_seconds: u64,
+    /// The model's name for clients; by default the file's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Write requests' bodies to the log
+    #[arg(long)]
+    pub(crate) log_prompts: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Prompt cache")]
+pub(crate) struct CacheFlags {
+    /// Keep what was computed of prompts in this directory, and begin with what is there; without DIR, in the user's
+    /// folder for caches
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub(crate) prompt_cache: Option<Option<PathBuf>>,
+    /// Most bytes that --prompt-cache keeps of a model's prompts
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = size::parse, allow_negative_numbers = true)]
+    pub(crate) prompt_cache_budget: u64,
 }
 
 #[derive(Args)]
@@ -291,6 +348,19 @@ fn threads(text: &str) -> Result<usize, String> {
 
 fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// `90`, `90s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1.0),
+        Some((at, 'm')) => (&text[..at], 60.0),
+        Some((at, 'h')) => (&text[..at], 3600.0),
+        _ => (text, 1.0),
+    };
+    let seconds = number.parse::<f64>().map(|number| number * unit);
+    let time = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or_else(|| "must be a time such as 90s, 5m or 1h".to_owned())
 }
 
 fn io_mode(text: &str) -> Result<IoMode, String> {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use tracing_subscriber::filter::LevelFilter;
 
 use flags::{Cli, Command};
 
@@ -24,14 +25,20 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
+    // A server says what it is asked; the others speak only of what is wrong.
+    let level = match cli.command {
+        Command::Serve(_) => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
     tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
         .init();
     let result = match cli.command {
         Command::Run(args) => cmd::run::run(&args),
+        Command::Serve(args) => cmd::serve::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Plan(args) => cmd::plan::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),

@@ -189,6 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bias_moves_a_token_and_negative_infinity_forbids_it() {
+        let bias = |logit_bias| SamplingOptions { temperature: 0.0, logit_bias, ..SamplingOptions::default() };
+        let chosen = |options: SamplingOptions| Sampler::new(&options).sample(&[1.0, 3.0, 2.0], &[]).unwrap();
+        assert_eq!(chosen(bias(vec![])), 1);
+        assert_eq!(chosen(bias(vec![(0, 5.0), (7, 100.0)])), 0);
+        assert_eq!(chosen(bias(vec![(1, f32::NEG_INFINITY)])), 2);
+    }
+
+    #[test]
     fn a_token_without_a_probability_says_so() {
         let logits = [1.0, f32::NEG_INFINITY, f32::NAN, f32::INFINITY];
         assert_eq!(logprob_of(&logits, 1).logprob, f32::NEG_INFINITY);

@@ -1,5 +1,7 @@
 //! The options of sampling, their ranges, and what goes wrong.
 
+use model::TokenId;
+
 /// How the next token is chosen; the defaults are Ollama's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SamplingOptions {
@@ -19,6 +21,8 @@ pub struct SamplingOptions {
     pub frequency_penalty: f32,
     /// What a recent token's logit loses once.
     pub presence_penalty: f32,
+    /// What is added to tokens' logits before anything else; negative infinity forbids a token.
+    pub logit_bias: Vec<(TokenId, f32)>,
     /// Makes the choice repeatable.
     pub seed: Option<u64>,
 }
@@ -34,6 +38,7 @@ impl Default for SamplingOptions {
             repeat_last_n: 64,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: None,
         }
     }

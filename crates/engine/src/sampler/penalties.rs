@@ -1,4 +1,4 @@
-//! Repetition, frequency and presence penalties, as llama.cpp applies them.
+//! Biases of single tokens, then repetition, frequency and presence penalties, as llama.cpp applies them.
 
 use model::TokenId;
 
@@ -12,7 +12,7 @@ pub(super) struct Penalties {
 }
 
 impl Penalties {
-    /// The logits with the penalties of the last `repeat_last_n` tokens of `history`.
+    /// The logits with their biases and the penalties of the last `repeat_last_n` tokens of `history`.
     pub(super) fn apply<'a>(
         &'a mut self,
         logits: &'a [f32],
@@ -21,7 +21,8 @@ impl Penalties {
     ) -> &'a [f32] {
         let off = options.repeat_penalty == 1.0 && options.frequency_penalty == 0.0 && options.presence_penalty == 0.0;
         let recent = &history[history.len() - options.repeat_last_n.min(history.len())..];
-        if off || recent.is_empty() {
+        let is_off = off || recent.is_empty();
+        if is_off && options.logit_bias.is_empty() {
             return logits;
         }
         self.recent.clear();
@@ -29,6 +30,14 @@ impl Penalties {
         self.recent.sort_unstable();
         self.logits.clear();
         self.logits.extend_from_slice(logits);
+        for (token, bias) in &options.logit_bias {
+            if let Some(logit) = self.logits.get_mut(*token as usize) {
+                *logit += bias;
+            }
+        }
+        if is_off {
+            return &self.logits;
+        }
         for run in self.recent.chunk_by(PartialEq::eq) {
             if let Some(logit) = self.logits.get_mut(run[0] as usize) {
                 *logit = penalised(*logit, run.len(), options);

@@ -1,10 +1,12 @@
 //! One file a command.
 
 pub(crate) mod bench;
+mod cache;
 pub(crate) mod info;
 pub(crate) mod perplexity;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod tokenize;
 
 /// The program was used wrongly; its exit status says so.

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -24,7 +23,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let file = ModelFile::open(&args.model)?;
     let options = args.engine.options();
     let identity = |folder| Ok::<_, anyhow::Error>((folder, file.cache_identity(&options)?));
-    let cache = args.cache_folder()?.map(identity).transpose()?;
+    let cache = args.cache.folder()?.map(identity).transpose()?;
     let mut loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: loaded.model.kv().n_pages() });
     if let Some((folder, identity)) = cache {
         let page_bytes = loaded.model.page_bytes();
-        let disk = DiskCache::open(&folder, identity, page_bytes, args.prompt_cache_budget);
+        let disk = DiskCache::open(&folder, identity, page_bytes, args.cache.prompt_cache_budget);
         scheduler.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
     }
     let mut show = |event: Event| screen.show(event);
@@ -60,20 +59,6 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     }
     output::say(&output::statistics(&generation, &loaded.plan));
     Ok(())
-}
-
-impl RunArgs {
-    /// Where computed prompts are kept, if they are.
-    fn cache_folder(&self) -> anyhow::Result<Option<PathBuf>> {
-        match &self.prompt_cache {
-            None => Ok(None),
-            Some(Some(folder)) => Ok(Some(folder.clone())),
-            Some(None) => match dirs::cache_dir() {
-                Some(folder) => Ok(Some(folder.join("ssd-llm"))),
-                None => Err(Usage("this system names no folder for caches: use --prompt-cache=DIR".to_owned()).into()),
-            },
-        }
-    }
 }
 
 /// An option's error in the words of the command line, where options are flags.

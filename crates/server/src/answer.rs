@@ -1,0 +1,150 @@
+//! A request on its way through the engine, as the handlers see it: pieces that can be awaited.
+//!
+//! The engine's listener must not wait, so pieces go through a channel without a bound of its own; what it can hold is one
+//! answer, which the context bounds. Dropping an [`Answer`] cancels the request: that is how a client that has gone away ends
+//! the work for it.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use engine::{Event, FinishReason, GenerateRequest, Generation, Reply, StepLogprobs, Ticket};
+use model::TokenId;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::app::App;
+use crate::failure::Failure;
+
+/// A client that hears nothing for longer takes the connection for dead; the response then begins before it is clear that the
+/// request runs.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What comes of a request, piece by piece.
+pub(crate) enum Piece {
+    /// A token; its text may still be held back.
+    Token { id: TokenId, text: String, logprobs: Option<StepLogprobs> },
+    /// Text that was held back.
+    Rest(String),
+    /// The end; nothing follows.
+    Done(Box<Generation>),
+    /// An end that should not have been; nothing follows.
+    Failed(Failure),
+}
+
+/// A request on its way.
+pub(crate) struct Answer {
+    receiver: UnboundedReceiver<Piece>,
+    /// Pieces that came before anybody asked.
+    waiting: VecDeque<Piece>,
+    has_ended: bool,
+    app: Arc<App>,
+    last: Instant,
+    n_tokens: usize,
+    _ticket: Ticket,
+}
+
+impl Answer {
+    /// Begins a request, and waits for a while until it is clear that it runs, so that what is wrong with it can still be told
+    /// by the status of the response.
+    ///
+    /// Errors: too many requests wait, the request cannot be run, or its first pass has failed.
+    pub(crate) async fn begin(app: &Arc<App>, request: GenerateRequest) -> Result<Answer, Failure> {
+        let (sender, receiver) = unbounded_channel();
+        let listener = move |reply: Reply<'_>| {
+            let piece = match reply {
+                Reply::Event(Event::Token { id, text, logprobs }) => {
+                    Piece::Token { id, text: text.to_owned(), logprobs: logprobs.cloned() }
+                }
+                Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
+                Reply::Event(_) => return ControlFlow::Continue(()),
+                Reply::Done(Ok(generation)) => Piece::Done(Box::new(generation)),
+                Reply::Done(Err(error)) => Piece::Failed(error.into()),
+            };
+            match sender.send(piece) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        let ticket = app.service.submit(request, Box::new(listener))?;
+        let mut answer = Answer {
+            receiver,
+            waiting: VecDeque::new(),
+            has_ended: false,
+            app: Arc::clone(app),
+            last: Instant::now(),
+            n_tokens: 0,
+            _ticket: ticket,
+        };
+        match tokio::time::timeout(PATIENCE, answer.next()).await {
+            Ok(Some(Piece::Failed(failure))) => Err(failure),
+            Ok(Some(piece)) => {
+                answer.has_ended = false;
+                answer.waiting.push_back(piece);
+                Ok(answer)
+            }
+            Ok(None) => Err(stopped()),
+            Err(_) => Ok(answer),
+        }
+    }
+
+    /// The next piece; none after the last.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        if self.has_ended {
+            return None;
+        }
+        let piece = match self.waiting.pop_front() {
+            Some(piece) => piece,
+            None => {
+                let piece = self.receiver.recv().await.unwrap_or_else(|| Piece::Failed(stopped()));
+                self.count(&piece);
+                piece
+            }
+        };
+        self.has_ended = matches!(piece, Piece::Done(_) | Piece::Failed(_));
+        Some(piece)
+    }
+
+    /// Waits for the end.
+    ///
+    /// Errors: a pass has failed.
+    pub(crate) async fn whole(mut self) -> Result<Generation, Failure> {
+        loop {
+            match self.next().await {
+                Some(Piece::Done(generation)) => return Ok(*generation),
+                Some(Piece::Failed(failure)) => return Err(failure),
+                Some(_) => {}
+                None => return Err(stopped()),
+            }
+        }
+    }
+
+    fn count(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Token { .. } => {
+                let metrics = &self.app.metrics;
+                let histogram = if self.n_tokens == 0 { &metrics.first_token } else { &metrics.between_tokens };
+                histogram.observe(self.last.elapsed());
+                self.last = Instant::now();
+                self.n_tokens += 1;
+            }
+            Piece::Done(generation) if generation.finish_reason == FinishReason::Cancelled => {
+                self.app.metrics.cancelled.fetch_add(1, Ordering::Relaxed);
+            }
+            Piece::Rest(_) | Piece::Done(_) | Piece::Failed(_) => {}
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.app.metrics.cancelled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn stopped() -> Failure {
+    Failure::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped")
+}

@@ -1,0 +1,201 @@
+//! What all handlers share: the engine, what is known of the model, the options and the counters.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use engine::{LoadedModel, ModelFile, Service};
+use model::gguf::Value as GgufValue;
+use model::{ChatTemplate, ModelSpec, Pooling, Tokenizer};
+use serde_json::{Map, Value, json};
+use store::{Residency, ResidencyPlan, SlabTable};
+
+use crate::failure::Failure;
+use crate::keep_alive::KeepAlive;
+use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+
+/// The server's state.
+pub(crate) struct App {
+    pub(crate) service: Arc<Service>,
+    pub(crate) facts: Facts,
+    pub(crate) options: ServerOptions,
+    pub(crate) metrics: Metrics,
+    pub(crate) keep_alive: KeepAlive,
+    /// Requests that run at once.
+    pub(crate) max_batch: usize,
+}
+
+/// What is known of the model, whether it is in memory or not.
+pub(crate) struct Facts {
+    /// As clients see it, with a tag.
+    pub(crate) name: String,
+    /// Other names that it is known by, in lower case.
+    names: Vec<String>,
+    pub(crate) spec: ModelSpec,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) template: Option<ChatTemplate>,
+    /// The template's text.
+    pub(crate) template_source: Option<String>,
+    /// Tokens of context.
+    pub(crate) ctx: usize,
+    pub(crate) plan: ResidencyPlan,
+    /// Tokens a second that the plan promises.
+    pub(crate) predicted: Option<f64>,
+    /// For every layer, and the output head last, bytes that are pinned and that are streamed.
+    pub(crate) layers: Vec<(u64, u64)>,
+    pub(crate) file_bytes: u64,
+    pub(crate) modified: SystemTime,
+    /// 64 hexadecimal digits that tell the file from others.
+    pub(crate) digest: String,
+    /// The file's metadata, without the vocabulary.
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) license: Option<String>,
+    /// The most common type of the weights.
+    pub(crate) quantization: &'static str,
+}
+
+impl Facts {
+    /// Collects what is known.
+    ///
+    /// Errors: the template does not compile, or the file cannot be looked at.
+    pub(crate) fn new(
+        file: &ModelFile,
+        model: &LoadedModel,
+        options: &engine::EngineOptions,
+        name: &str,
+        predicted: Option<f64>,
+    ) -> Result<Facts, engine::EngineError> {
+        let with_tag = if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
+        let stem = file.path().file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let names =
+            vec![name.to_lowercase(), with_tag.to_lowercase(), format!("{stem}:latest"), format!("{stem}.gguf"), stem];
+        let identity = file.cache_identity(options)?;
+        let modified =
+            std::fs::metadata(file.path()).and_then(|data| data.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(Facts {
+            name: with_tag,
+            names,
+            tokenizer: Arc::clone(&model.tokenizer),
+            template: model.chat_template()?,
+            template_source: model.template_source().map(str::to_owned),
+            ctx: file.context(options)?,
+            layers: layers(&file.spec, &model.plan),
+            plan: model.plan.clone(),
+            predicted,
+            file_bytes: file.gguf.file_len(),
+            modified,
+            // The fingerprint is of 128 bits; clients want 256.
+            digest: format!("{0:032x}{0:032x}", identity.model),
+            metadata: metadata(file),
+            license: file.gguf.metadata().string("general.license").ok().flatten().map(str::to_owned),
+            quantization: quantization(&file.spec),
+            spec: file.spec.clone(),
+        })
+    }
+
+    /// Whether a client means this model.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        let name = name.to_lowercase();
+        self.names.contains(&name)
+    }
+
+    pub(crate) fn has_tools(&self) -> bool {
+        self.template_source.as_ref().is_some_and(|source| source.contains("tools"))
+    }
+
+    pub(crate) fn has_thinking(&self) -> bool {
+        self.template_source.as_ref().is_some_and(|s| s.contains("enable_thinking") || s.contains("<think>"))
+    }
+
+    /// Which hidden states stand for a text; what a decoder that was not made for it gives best is the last one.
+    pub(crate) fn pooling(&self) -> Pooling {
+        self.spec.pooling.unwrap_or(Pooling::Last)
+    }
+
+    pub(crate) fn capabilities(&self) -> Vec<&'static str> {
+        let is_embedder = self.spec.pooling.is_some();
+        let mut all = vec![if is_embedder { "embedding" } else { "completion" }];
+        all.extend(self.has_tools().then_some("tools"));
+        all.extend(self.has_thinking().then_some("thinking"));
+        all
+    }
+
+    /// `134.52M`, `8.03B`.
+    pub(crate) fn parameter_size(&self) -> String {
+        #[expect(clippy::cast_precision_loss, reason = "it is shown with four digits")]
+        let n = self.spec.n_parameters() as f64;
+        if n >= 1e9 { format!("{:.1}B", n / 1e9) } else { format!("{:.2}M", n / 1e6) }
+    }
+
+    /// Ollama's `details`.
+    pub(crate) fn details(&self) -> Value {
+        json!({
+            "parent_model": "",
+            "format": "gguf",
+            "family": self.spec.architecture,
+            "families": [self.spec.architecture],
+            "parameter_size": self.parameter_size(),
+            "quantization_level": self.quantization,
+            "context_length": self.ctx,
+            "embedding_length": self.spec.dim,
+        })
+    }
+}
+
+impl App {
+    /// Fails if a client asks for another model.
+    pub(crate) fn check_name(&self, name: &str) -> Result<(), Failure> {
+        match self.facts.is_named(name) {
+            true => Ok(()),
+            false => Err(Failure { param: Some("model"), ..Failure::not_found(format!("model '{name}' not found")) }),
+        }
+    }
+}
+
+/// Bytes of each layer, and of what is behind the last one, that are pinned and that are streamed.
+fn layers(spec: &ModelSpec, plan: &ResidencyPlan) -> Vec<(u64, u64)> {
+    let mut shares = vec![(0, 0); spec.layers.len() + 1];
+    let Ok(table) = SlabTable::new(spec) else { return shares };
+    for (slab, residency) in table.all().iter().zip(&plan.residency) {
+        let name = &spec.tensor(slab.tensor).name;
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        let share = &mut shares[layer.unwrap_or(spec.layers.len()).min(spec.layers.len())];
+        match residency {
+            Residency::Pinned => share.0 += slab.len as u64,
+            Residency::Streamed => share.1 += slab.len as u64,
+        }
+    }
+    shares
+}
+
+/// The type that most of the weights have.
+fn quantization(spec: &ModelSpec) -> &'static str {
+    let mut bytes = std::collections::BTreeMap::<&'static str, u64>::new();
+    for tensor in &spec.tensors {
+        *bytes.entry(tensor.quant.format().name).or_default() += tensor.len;
+    }
+    bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("unknown", |(name, _)| name)
+}
+
+/// The file's metadata as JSON; what is long is left out as Ollama does, with `null` in its place.
+fn metadata(file: &ModelFile) -> Map<String, Value> {
+    let one = |value: &GgufValue| match value {
+        GgufValue::U8(v) => json!(v),
+        GgufValue::I8(v) => json!(v),
+        GgufValue::U16(v) => json!(v),
+        GgufValue::I16(v) => json!(v),
+        GgufValue::U32(v) => json!(v),
+        GgufValue::I32(v) => json!(v),
+        GgufValue::U64(v) => json!(v),
+        GgufValue::I64(v) => json!(v),
+        GgufValue::F32(v) => json!(v),
+        GgufValue::F64(v) => json!(v),
+        GgufValue::Bool(v) => json!(v),
+        GgufValue::String(v) => json!(v),
+        GgufValue::Array(_) => Value::Null,
+    };
+    let mut all: Map<_, _> = file.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), one(value))).collect();
+    all.remove("tokenizer.chat_template");
+    all.insert("general.parameter_count".to_owned(), json!(file.spec.n_parameters()));
+    all
+}

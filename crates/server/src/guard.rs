@@ -1,0 +1,168 @@
+//! Who may use the server: the key, and for a server of this machine only, protection from pages in a browser.
+//!
+//! A page of any site can send requests to this machine, and by rebinding its own name to 127.0.0.1 it could read the answers.
+//! So a server that listens on the loopback interface answers only hosts that can be meant for it, and only origins of this
+//! machine, of applications and those that were allowed.
+
+use std::net::IpAddr;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::failure::Failure;
+use crate::{anthropic, ollama, openai};
+
+/// Readable without a key, so that monitors and clients can see that there is a server.
+const OPEN: [&str; 2] = ["/", "/health"];
+
+/// Origins that applications have.
+const APP_SCHEMES: [&str; 5] = ["app://", "file://", "tauri://", "vscode-webview://", "vscode-file://"];
+
+/// Refuses requests that may not be made.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    match check(&app, request.method(), path, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => refuse(path, &failure),
+    }
+}
+
+/// An error in the shape of the API that the path belongs to.
+pub(crate) fn refuse(path: &str, failure: &Failure) -> Response {
+    if path.starts_with("/v1/messages") {
+        anthropic::error(failure)
+    } else if path.starts_with("/v1/") {
+        openai::error(failure)
+    } else {
+        ollama::error(failure)
+    }
+}
+
+fn check(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Failure> {
+    let forbidden = |message: String| Err(Failure::new(StatusCode::FORBIDDEN, message));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    if app.options.is_local() && !is_local_host(host) {
+        return forbidden(format!("host {host:?} is not this machine: use localhost, or start the server with --host"));
+    }
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !is_allowed_origin(app, origin, host)
+    {
+        return forbidden("this origin may not use the server: start it with --allow-origin".to_owned());
+    }
+    let is_open = *method == Method::OPTIONS || OPEN.contains(&path) || path.starts_with("/page/");
+    match &app.options.api_key {
+        Some(key) if !is_open && !has_key(headers, key) => Err(Failure::new(
+            StatusCode::UNAUTHORIZED,
+            "the API key is missing or wrong: send it as `Authorization: Bearer KEY`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Compares in a time that does not depend on where the keys differ.
+fn has_key(headers: &HeaderMap, key: &str) -> bool {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
+    shown.is_some_and(|shown| shown.ct_eq(key.as_bytes()).into())
+}
+
+/// A host without its port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+/// Names that resolve to this machine whatever a page's owner does, and addresses that no page can be served from.
+fn is_local_host(host: &str) -> bool {
+    let name = without_port(host).trim_matches(['[', ']']).to_lowercase();
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return match address {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_unspecified(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified(),
+        };
+    }
+    let is_own = name.is_empty() || name == "localhost";
+    is_own || [".localhost", ".local", ".internal"].iter().any(|end| name.ends_with(end))
+}
+
+fn is_allowed_origin(app: &App, origin: &HeaderValue, host: &str) -> bool {
+    let Ok(origin) = origin.to_str() else { return false };
+    is_known_origin(&app.options.origins, origin) || origin.split_once("://").is_some_and(|(_, of)| of == host)
+}
+
+/// Whether pages of an origin may read answers.
+pub(crate) fn is_known_origin(allowed: &[String], origin: &str) -> bool {
+    let is_app = APP_SCHEMES.iter().any(|scheme| origin.starts_with(scheme));
+    let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).map(without_port);
+    let is_own = site.is_some_and(|site| matches!(site, "localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]"));
+    is_app || is_own || allowed.iter().any(|one| one == "*" || one == origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hosts_of_this_machine_are_local() {
+        for host in [
+            "localhost",
+            "localhost:11434",
+            "127.0.0.1:1",
+            "[::1]:80",
+            "LOCALHOST",
+            "a.localhost",
+            "host.docker.internal:11434",
+            "192.168.1.5",
+        ] {
+            assert!(is_local_host(host), "{host}");
+        }
+        for host in [
+            "example.com",
+            "example.com:11434",
+            "127.0.0.1.example.com",
+            "localhost.example.com",
+            "8.8.8.8",
+            "[2001:db8::1]",
+        ] {
+            assert!(!is_local_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn only_known_origins_are_allowed() {
+        let allowed = ["https://chat.example.com".to_owned()];
+        for origin in [
+            "http://localhost:3000",
+            "https://127.0.0.1",
+            "app://obsidian.md",
+            "https://chat.example.com",
+            "http://[::1]:80",
+        ] {
+            assert!(is_known_origin(&allowed, origin), "{origin}");
+        }
+        for origin in ["https://example.com", "null", "http://localhost.example.com", "https://chat.example.com.evil"] {
+            assert!(!is_known_origin(&allowed, origin), "{origin}");
+        }
+        assert!(is_known_origin(&["*".to_owned()], "https://example.com"));
+    }
+
+    #[test]
+    fn the_key_is_a_bearer_or_a_header_of_its_own() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        assert!(has_key(&headers("authorization", "Bearer secret"), "secret"));
+        assert!(has_key(&headers("x-api-key", "secret"), "secret"));
+        for wrong in ["Bearer secre", "Bearer secret1", "secret", "Basic secret", "Bearer "] {
+            assert!(!has_key(&headers("authorization", wrong), "secret"), "{wrong}");
+        }
+        assert!(!has_key(&HeaderMap::new(), "secret"));
+    }
+}

@@ -1,0 +1,187 @@
+//! How long the model stays in memory after the last request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::Value;
+
+use crate::app::App;
+use crate::failure::Failure;
+
+/// What a request says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// So long after the request has ended.
+    For(Duration),
+    Forever,
+}
+
+/// When the model is to go.
+#[derive(Debug)]
+pub(crate) struct KeepAlive {
+    default: Stay,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    n_running: usize,
+    stay: Stay,
+    last_end: Instant,
+}
+
+/// A request that keeps the model in memory until it is dropped.
+pub(crate) struct Guard(Arc<App>);
+
+/// Ollama shows a date in the next century for a model that never leaves.
+const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
+
+impl KeepAlive {
+    pub(crate) fn new(default: Option<Duration>) -> KeepAlive {
+        let default = default.map_or(Stay::Forever, Stay::For);
+        KeepAlive { default, state: Mutex::new(State { n_running: 0, stay: default, last_end: Instant::now() }) }
+    }
+
+    /// Counts a request in, which may say how long the model is to stay after it.
+    fn enter(&self, stay: Option<Stay>) {
+        let mut state = self.lock();
+        state.n_running += 1;
+        state.stay = stay.unwrap_or(self.default);
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.n_running -= 1;
+        state.last_end = Instant::now();
+    }
+
+    /// Whether it is time for the model to go.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        match state.stay {
+            Stay::For(time) => state.n_running == 0 && state.last_end.elapsed() >= time,
+            Stay::Forever => false,
+        }
+    }
+
+    /// When it will be, if nothing comes.
+    pub(crate) fn expires_at(&self) -> SystemTime {
+        let state = self.lock();
+        let stay = match state.stay {
+            Stay::For(time) => time,
+            Stay::Forever => FOREVER,
+        };
+        let since = if state.n_running > 0 { Duration::ZERO } else { state.last_end.elapsed() };
+        SystemTime::now() + stay.saturating_sub(since)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guard {
+    /// Begins a request, which may say how long the model is to stay after it.
+    pub(crate) fn new(app: &Arc<App>, stay: Option<Stay>) -> Guard {
+        app.keep_alive.enter(stay);
+        Guard(Arc::clone(app))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.keep_alive.leave();
+    }
+}
+
+impl Stay {
+    /// Reads `keep_alive`: a number of seconds or a duration as Go writes it; negative is for ever.
+    ///
+    /// Errors: it is neither.
+    pub(crate) fn read(value: Option<&Value>) -> Result<Option<Stay>, Failure> {
+        let seconds = match value {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::Number(number)) => number.as_f64().unwrap_or(0.0),
+            Some(Value::String(text)) => go_duration(text)
+                .ok_or_else(|| Failure::bad_field("keep_alive", format!("time: invalid duration \"{text}\"")))?,
+            Some(_) => {
+                return Err(Failure::bad_field(
+                    "keep_alive",
+                    "keep_alive must be a number of seconds or a duration like \"5m\"",
+                ));
+            }
+        };
+        if seconds < 0.0 {
+            return Ok(Some(Stay::Forever));
+        }
+        Ok(Some(Stay::For(Duration::try_from_secs_f64(seconds).unwrap_or(FOREVER).min(FOREVER))))
+    }
+}
+
+/// Seconds of `1h30m`, `-1.5s`, `300ms`; a bare number is one of seconds.
+pub(crate) fn go_duration(text: &str) -> Option<f64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if let Ok(seconds) = rest.parse::<f64>() {
+        return rest.starts_with(|c: char| c.is_ascii_digit() || c == '.').then_some(sign * seconds);
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = match &rest[..end] {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number * unit;
+        rest = &rest[end..];
+    }
+    (!text.is_empty()).then_some(sign * seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_go() {
+        for (text, seconds) in
+            [("5m", 300.0), ("1h30m", 5400.0), ("-1m", -60.0), ("300ms", 0.3), ("1.5s", 1.5), ("10", 10.0)]
+        {
+            assert_eq!(go_duration(text), Some(seconds), "{text}");
+        }
+        for text in ["", "bogus", "5", "m", "1x", "1h bogus", "inf", "-"] {
+            assert_eq!(go_duration(text).is_some(), text == "5", "{text}");
+        }
+        assert_eq!(Stay::read(Some(&json!(-1))).unwrap(), Some(Stay::Forever));
+        assert_eq!(Stay::read(Some(&json!(0))).unwrap(), Some(Stay::For(Duration::ZERO)));
+        assert_eq!(Stay::read(Some(&json!(null))).unwrap(), None);
+        assert_eq!(Stay::read(Some(&json!("bogus"))).unwrap_err().message, "time: invalid duration \"bogus\"");
+        assert!(Stay::read(Some(&json!([]))).is_err());
+    }
+
+    #[test]
+    fn the_model_goes_when_nothing_runs() {
+        let keep = KeepAlive::new(Some(Duration::ZERO));
+        keep.enter(None);
+        keep.enter(Some(Stay::For(Duration::ZERO)));
+        keep.leave();
+        assert!(!keep.is_over());
+        keep.leave();
+        assert!(keep.is_over());
+        keep.enter(Some(Stay::Forever));
+        keep.leave();
+        assert!(!keep.is_over() && keep.expires_at() > SystemTime::now() + Duration::from_hours(1000));
+    }
+}

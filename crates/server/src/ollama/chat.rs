@@ -1,0 +1,226 @@
+//! `/api/chat`: a conversation, with tools if the model knows them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use engine::GenerateRequest;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::generate::{loaded, thinking};
+use super::options::Options;
+use super::{reply, respond};
+use crate::answer::{Answer, Piece};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::keep_alive::{Guard, Stay};
+use crate::parts::{Part, Splitter};
+use crate::prompt::{Conversation, message, tool_call};
+use crate::stream::{Format, body};
+use crate::structured::Shape;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChatBody {
+    model: String,
+    messages: Option<Vec<Message>>,
+    tools: Option<Vec<Value>>,
+    format: Option<Value>,
+    options: Option<Map<String, Value>>,
+    stream: Option<bool>,
+    keep_alive: Option<Value>,
+    think: Option<Value>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+    truncate: Option<bool>,
+    shift: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    role: String,
+    content: Option<String>,
+    images: Option<Vec<Value>>,
+    tool_calls: Option<Vec<Call>>,
+    tool_name: Option<String>,
+    tool_call_id: Option<String>,
+    thinking: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Call {
+    id: Option<String>,
+    function: Function,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Function {
+    name: String,
+    arguments: Value,
+}
+
+pub(super) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond(answer(&app, &bytes).await)
+}
+
+async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+    let start = Instant::now();
+    let wanted: ChatBody = crate::body::read(bytes)?;
+    if wanted.model.is_empty() {
+        return Err(Failure::bad_field("model", "model is required"));
+    }
+    app.check_name(&wanted.model)?;
+    let stay = Stay::read(wanted.keep_alive.as_ref())?;
+    let guard = Guard::new(app, stay);
+    let is_streamed = wanted.stream != Some(false);
+    let messages = wanted.messages.unwrap_or_default();
+    if messages.is_empty() {
+        let shape = |object: &mut Value| object["message"] = json!({ "role": "assistant", "content": "" });
+        return Ok(loaded(app, &wanted.model, stay, shape, is_streamed));
+    }
+    let tools = wanted.tools.unwrap_or_default();
+    if !tools.is_empty() && !app.facts.has_tools() {
+        return Err(Failure::bad_field("tools", format!("{} does not support tools", app.facts.name)));
+    }
+    let options = Options::read(wanted.options.as_ref())?;
+    let thinking = thinking(app, wanted.think.as_ref())?;
+    let has_tools = !tools.is_empty();
+    let messages = messages.into_iter().map(Message::for_template).collect::<Result<_, _>>()?;
+    let conversation = Conversation { messages, tools, thinking };
+    let is_cut = wanted.truncate != Some(false);
+    let render = move |app: &App| match is_cut {
+        true => app.facts.render_truncated(&conversation),
+        false => app.facts.render(&conversation),
+    };
+    let prompt = app.aside(render).await?;
+    let overflow = if is_cut { options.overflow(wanted.shift) } else { engine::Overflow::Stop };
+    let request = GenerateRequest {
+        prompt: prompt.tokens,
+        max_tokens: options.max_tokens,
+        overflow,
+        logprobs: reply::n_logprobs(wanted.logprobs, wanted.top_logprobs)?,
+        sampling: options.sampling,
+        stop: options.stop,
+        ..GenerateRequest::default()
+    };
+    let splits = app.facts.has_thinking() && thinking != Some(false);
+    let lines = Lines {
+        app: Arc::clone(app),
+        model: wanted.model,
+        start,
+        splitter: Splitter::new(splits, prompt.opens_thinking, has_tools),
+        logprobs: Vec::new(),
+        n_calls: 0,
+        _guard: guard,
+    };
+    let answer = Answer::begin(app, request).await?;
+    if is_streamed {
+        return Ok(reply::lines(body(vec![answer], lines)));
+    }
+    let generation = answer.whole().await?;
+    Ok(reply::object(&lines.whole(&generation)))
+}
+
+impl Message {
+    /// As a chat template sees it.
+    fn for_template(self) -> Result<Value, Failure> {
+        if self.images.is_some_and(|images| !images.is_empty()) {
+            return Err(Failure::bad_field("messages", "this model does not support images: it takes text only"));
+        }
+        let mut message = message(&self.role, &json!(self.content.unwrap_or_default()))?;
+        if let Some(calls) = self.tool_calls.filter(|calls| !calls.is_empty()) {
+            let call = |call: &Call| tool_call(call.id.as_deref(), &call.function.name, &call.function.arguments);
+            message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
+        }
+        let more =
+            [("name", self.tool_name), ("tool_call_id", self.tool_call_id), ("reasoning_content", self.thinking)];
+        message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+        Ok(Value::Object(message))
+    }
+}
+
+/// Writes an answer.
+struct Lines {
+    app: Arc<App>,
+    model: String,
+    start: Instant,
+    splitter: Splitter,
+    /// Of tokens whose text has not been shown.
+    logprobs: Vec<Value>,
+    n_calls: usize,
+    _guard: Guard,
+}
+
+impl Lines {
+    fn object(&mut self, parts: Vec<Part>) -> Value {
+        let (mut content, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
+        for part in parts {
+            match part {
+                Part::Text(text) => content += &text,
+                Part::Thinking(text) => thinking += &text,
+                Part::Call { name, arguments } => {
+                    let function = json!({ "index": self.n_calls, "name": name, "arguments": arguments });
+                    calls.push(json!({ "id": format!("call_{:08x}", rand::random::<u32>()), "function": function }));
+                    self.n_calls += 1;
+                }
+            }
+        }
+        let mut message = json!({ "role": "assistant", "content": content });
+        if !thinking.is_empty() {
+            message["thinking"] = json!(thinking);
+        }
+        if !calls.is_empty() {
+            message["tool_calls"] = Value::Array(calls);
+        }
+        let mut object = json!({ "model": self.model, "created_at": reply::now(), "message": message, "done": false });
+        if !self.logprobs.is_empty() {
+            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
+        }
+        object
+    }
+
+    fn shown(&mut self, parts: Vec<Part>) -> String {
+        if parts.is_empty() { String::new() } else { reply::line(&self.object(parts)) }
+    }
+
+    fn whole(mut self, generation: &engine::Generation) -> Value {
+        let mut parts = self.splitter.push(&generation.text);
+        parts.extend(self.splitter.finish());
+        let tokenizer = &self.app.facts.tokenizer;
+        self.logprobs = generation.logprobs.iter().map(|step| reply::logprobs(tokenizer, step)).collect();
+        let mut object = self.object(parts);
+        reply::add_totals(&mut object, generation, self.start);
+        object
+    }
+}
+
+impl Format for Lines {
+    fn piece(&mut self, _: usize, piece: Piece) -> String {
+        match piece {
+            Piece::Token { text, logprobs, .. } => {
+                let tokenizer = &self.app.facts.tokenizer;
+                self.logprobs.extend(logprobs.map(|step| reply::logprobs(tokenizer, &step)));
+                let parts = self.splitter.push(&text);
+                self.shown(parts)
+            }
+            Piece::Rest(text) => {
+                let parts = self.splitter.push(&text);
+                self.shown(parts)
+            }
+            Piece::Done(generation) => {
+                let parts = self.splitter.finish();
+                let rest = self.shown(parts);
+                let mut last = self.object(Vec::new());
+                reply::add_totals(&mut last, &generation, self.start);
+                rest + &reply::line(&last)
+            }
+            Piece::Failed(failure) => reply::error_line(&failure),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `/api/generate`: one prompt, in the model's template or as it is.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use engine::GenerateRequest;
+use model::TokenId;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::go_template::{self, Variables};
+use super::options::Options;
+use super::{reply, respond};
+use crate::answer::{Answer, Piece};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::keep_alive::{Guard, Stay};
+use crate::parts::{Part, Splitter};
+use crate::prompt::{Conversation, Prompt, message};
+use crate::stream::{Format, body};
+use crate::structured::Shape;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GenerateBody {
+    model: String,
+    prompt: Option<String>,
+    suffix: Option<String>,
+    system: Option<String>,
+    template: Option<String>,
+    context: Option<Vec<TokenId>>,
+    stream: Option<bool>,
+    raw: Option<bool>,
+    format: Option<Value>,
+    keep_alive: Option<Value>,
+    images: Option<Vec<Value>>,
+    options: Option<Map<String, Value>>,
+    think: Option<Value>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+    shift: Option<bool>,
+}
+
+pub(super) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond(answer(&app, &bytes).await)
+}
+
+async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+    let start = Instant::now();
+    let wanted: GenerateBody = crate::body::read(bytes)?;
+    app.check_name(&wanted.model)?;
+    let stay = Stay::read(wanted.keep_alive.as_ref())?;
+    let guard = Guard::new(app, stay);
+    let is_streamed = wanted.stream != Some(false);
+    let prompt = wanted.prompt.clone().unwrap_or_default();
+    check(app, &wanted)?;
+    if prompt.is_empty() && wanted.suffix.as_deref().unwrap_or("").is_empty() && wanted.context.is_none() {
+        return Ok(loaded(app, &wanted.model, stay, |object| object["response"] = json!(""), is_streamed));
+    }
+    let options = Options::read(wanted.options.as_ref())?;
+    let thinks = thinking(app, wanted.think.as_ref())?;
+    let is_raw = wanted.raw == Some(true);
+    let rendered = render(app, &wanted, thinks).await?;
+    let request = GenerateRequest {
+        prompt: rendered.tokens.clone(),
+        max_tokens: options.max_tokens,
+        overflow: options.overflow(wanted.shift),
+        logprobs: reply::n_logprobs(wanted.logprobs, wanted.top_logprobs)?,
+        sampling: options.sampling,
+        stop: options.stop,
+        ..GenerateRequest::default()
+    };
+    let splits = !is_raw && app.facts.has_thinking() && thinks != Some(false);
+    let lines = Lines {
+        app: Arc::clone(app),
+        model: wanted.model,
+        start,
+        splitter: Splitter::new(splits, rendered.opens_thinking, false),
+        context: (!is_raw).then_some(rendered.tokens),
+        logprobs: Vec::new(),
+        _guard: guard,
+    };
+    let answer = Answer::begin(app, request).await?;
+    if is_streamed {
+        return Ok(reply::lines(body(vec![answer], lines)));
+    }
+    let generation = answer.whole().await?;
+    Ok(reply::object(&lines.whole(&generation)))
+}
+
+/// What does not fit together, or does not apply to this model.
+fn check(app: &App, body: &GenerateBody) -> Result<(), Failure> {
+    let is_raw = body.raw == Some(true);
+    let has = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if is_raw && (has(&body.template) || has(&body.system) || body.context.as_ref().is_some_and(|c| !c.is_empty())) {
+        return Err(Failure::bad("raw mode does not support template, system, or context"));
+    }
+    if has(&body.suffix) && !body.template.as_ref().is_some_and(|template| template.contains(".Suffix")) {
+        return Err(Failure::bad(format!("{} does not support insert", app.facts.name)));
+    }
+    if body.images.as_ref().is_some_and(|images| !images.is_empty()) {
+        return Err(Failure::bad(format!("{} does not support images: it takes text only", app.facts.name)));
+    }
+    let n_vocab = app.facts.tokenizer.vocab_len();
+    match body.context.iter().flatten().find(|token| **token as usize >= n_vocab) {
+        Some(token) => {
+            Err(Failure::bad_field("context", format!("context has the token {token}, and there are {n_vocab}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the model is to think, if the request says so.
+///
+/// Errors: this one cannot.
+pub(super) fn thinking(app: &App, think: Option<&Value>) -> Result<Option<bool>, Failure> {
+    let on = match think {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Bool(on)) => *on,
+        Some(Value::String(level)) if ["low", "medium", "high", "max"].contains(&level.as_str()) => true,
+        Some(_) => {
+            return Err(Failure::bad_field(
+                "think",
+                "think must be a boolean or \"low\", \"medium\", \"high\" or \"max\"",
+            ));
+        }
+    };
+    if on && !app.facts.has_thinking() {
+        return Err(Failure::bad_field("think", format!("\"{}\" does not support thinking", app.facts.name)));
+    }
+    Ok(Some(on))
+}
+
+/// The prompt's tokens, behind those of an earlier answer's `context`.
+async fn render(app: &Arc<App>, body: &GenerateBody, thinking: Option<bool>) -> Result<Prompt, Failure> {
+    let prompt = body.prompt.clone().unwrap_or_default();
+    let before = body.context.clone().unwrap_or_default();
+    let system = body.system.clone().filter(|system| !system.is_empty());
+    let template = body.template.clone().filter(|template| !template.is_empty());
+    let suffix = body.suffix.clone().unwrap_or_default();
+    let is_raw = body.raw == Some(true);
+    app.aside(move |app| {
+        let facts = &app.facts;
+        if is_raw {
+            return Ok(Prompt { tokens: facts.encode(&prompt), text: prompt, opens_thinking: false });
+        }
+        let mut rendered = match template {
+            Some(template) => {
+                let system = system.as_deref().unwrap_or("");
+                let text = go_template::render(&template, Variables { system, prompt: &prompt, suffix: &suffix })?;
+                Prompt { tokens: facts.encode(&text), text, opens_thinking: false }
+            }
+            None => {
+                let mut messages = Vec::new();
+                if let Some(system) = system {
+                    messages.push(Value::Object(message("system", &json!(system))?));
+                }
+                messages.push(Value::Object(message("user", &json!(prompt))?));
+                facts.render(&Conversation { messages, thinking, ..Conversation::default() })?
+            }
+        };
+        if !before.is_empty() {
+            rendered.tokens.splice(0..0, before);
+        }
+        Ok(rendered)
+    })
+    .await
+}
+
+/// The answer to a request that asks for nothing: the model is loaded, or let go of.
+pub(super) fn loaded(
+    app: &App,
+    model: &str,
+    stay: Option<Stay>,
+    shape: impl Fn(&mut Value),
+    is_streamed: bool,
+) -> Response {
+    let goes = stay == Some(Stay::For(std::time::Duration::ZERO));
+    if goes {
+        app.service.unload();
+    }
+    let reason = if goes { "unload" } else { "load" };
+    let mut object = json!({ "model": model, "created_at": reply::now() });
+    shape(&mut object);
+    object["done"] = json!(true);
+    object["done_reason"] = json!(reason);
+    if is_streamed { reply::lines(reply::line(&object).into()) } else { reply::object(&object) }
+}
+
+/// Writes an answer.
+struct Lines {
+    app: Arc<App>,
+    model: String,
+    start: Instant,
+    splitter: Splitter,
+    /// The prompt, for the next request to go on from; none where the prompt was raw.
+    context: Option<Vec<TokenId>>,
+    /// Of tokens whose text has not been shown.
+    logprobs: Vec<Value>,
+    _guard: Guard,
+}
+
+impl Lines {
+    fn object(&self, parts: Vec<Part>) -> Value {
+        let (mut response, mut thinking) = (String::new(), String::new());
+        for part in parts {
+            match part {
+                Part::Text(text) => response += &text,
+                Part::Thinking(text) => thinking += &text,
+                Part::Call { .. } => {}
+            }
+        }
+        let mut object = json!({ "model": self.model, "created_at": reply::now(), "response": response });
+        if !thinking.is_empty() {
+            object["thinking"] = json!(thinking);
+        }
+        object["done"] = json!(false);
+        object
+    }
+
+    /// A line for some text, or nothing if there is none yet.
+    fn shown(&mut self, parts: Vec<Part>) -> String {
+        if parts.is_empty() {
+            return String::new();
+        }
+        let mut object = self.object(parts);
+        if !self.logprobs.is_empty() {
+            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
+        }
+        reply::line(&object)
+    }
+
+    fn last(&mut self, generation: &engine::Generation) -> Value {
+        let mut object = self.object(Vec::new());
+        if !self.logprobs.is_empty() {
+            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
+        }
+        if let Some(context) = self.context.take() {
+            object["context"] = json!([context, generation.tokens.clone()].concat());
+        }
+        reply::add_totals(&mut object, generation, self.start);
+        object
+    }
+
+    fn whole(mut self, generation: &engine::Generation) -> Value {
+        let mut parts = self.splitter.push(&generation.text);
+        parts.extend(self.splitter.finish());
+        let tokenizer = &self.app.facts.tokenizer;
+        self.logprobs = generation.logprobs.iter().map(|step| reply::logprobs(tokenizer, step)).collect();
+        let shown = self.object(parts);
+        let mut object = self.last(generation);
+        for name in ["response", "thinking"] {
+            if let Some(text) = shown.get(name) {
+                object[name] = text.clone();
+            }
+        }
+        object
+    }
+}
+
+impl Format for Lines {
+    fn piece(&mut self, _: usize, piece: Piece) -> String {
+        match piece {
+            Piece::Token { text, logprobs, .. } => {
+                let tokenizer = &self.app.facts.tokenizer;
+                self.logprobs.extend(logprobs.map(|step| reply::logprobs(tokenizer, &step)));
+                let parts = self.splitter.push(&text);
+                self.shown(parts)
+            }
+            Piece::Rest(text) => {
+                let parts = self.splitter.push(&text);
+                self.shown(parts)
+            }
+            Piece::Done(generation) => {
+                let parts = self.splitter.finish();
+                let rest = self.shown(parts);
+                rest + &reply::line(&self.last(&generation))
+            }
+            Piece::Failed(failure) => reply::error_line(&failure),
+        }
+    }
+}

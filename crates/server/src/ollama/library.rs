@@ -1,0 +1,170 @@
+//! What Ollama's clients ask about models, and what they do to them: here there is one, and it is there already.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{VERSION, reply, respond};
+use crate::app::App;
+use crate::failure::Failure;
+
+/// A request about a model; older clients call it `name`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    model: Option<String>,
+    name: Option<String>,
+    source: Option<String>,
+    verbose: Option<bool>,
+    stream: Option<bool>,
+}
+
+impl Named {
+    fn name(&self) -> &str {
+        self.model.as_deref().filter(|name| !name.is_empty()).or(self.name.as_deref()).unwrap_or("")
+    }
+}
+
+pub(super) async fn version() -> Response {
+    reply::object(&json!({ "version": VERSION }))
+}
+
+pub(super) async fn tags(State(app): State<Arc<App>>) -> Response {
+    let facts = &app.facts;
+    let mut model = listed(&app);
+    model["modified_at"] = json!(reply::time(facts.modified));
+    model["capabilities"] = json!(facts.capabilities());
+    reply::object(&json!({ "models": [model] }))
+}
+
+pub(super) async fn ps(State(app): State<Arc<App>>) -> Response {
+    if !app.service.snapshot().is_loaded {
+        return reply::object(&json!({ "models": [] }));
+    }
+    let mut model = listed(&app);
+    model["expires_at"] = json!(reply::time(app.keep_alive.expires_at()));
+    model["size_vram"] = json!(0);
+    model["context_length"] = json!(app.facts.ctx);
+    reply::object(&json!({ "models": [model] }))
+}
+
+fn listed(app: &App) -> Value {
+    let facts = &app.facts;
+    json!({
+        "name": facts.name,
+        "model": facts.name,
+        "size": facts.file_bytes,
+        "digest": facts.digest,
+        "details": facts.details(),
+    })
+}
+
+pub(super) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond((|| {
+        let wanted: Named = crate::body::read(&bytes)?;
+        if wanted.name().is_empty() {
+            return Err(Failure::bad_field("model", "model is required"));
+        }
+        app.check_name(wanted.name())?;
+        let facts = &app.facts;
+        let mut object = json!({
+            "license": facts.license.clone().unwrap_or_default(),
+            "modelfile": format!("# This model is a GGUF file that ssd-llm serves.\nFROM {}\n", facts.name),
+            "parameters": "",
+            "template": facts.template_source.clone().unwrap_or_else(|| "{{ .Prompt }}".to_owned()),
+            "details": facts.details(),
+            "model_info": facts.metadata,
+            "capabilities": facts.capabilities(),
+            "modified_at": reply::time(facts.modified),
+        });
+        if wanted.verbose == Some(true) {
+            let tensor = |t: &model::gguf::TensorInfo| json!({ "name": t.name, "type": t.quant.format().name, "shape": t.shape });
+            object["tensors"] = facts.spec.tensors.iter().map(tensor).collect();
+        }
+        Ok(reply::object(&object))
+    })())
+}
+
+/// The model that there is has been pulled; others cannot be.
+pub(super) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond((|| {
+        let wanted: Named = crate::body::read(&bytes)?;
+        if wanted.name().is_empty() {
+            return Err(Failure::bad_field("model", "model is required"));
+        }
+        let is_streamed = wanted.stream != Some(false);
+        let last = match app.facts.is_named(wanted.name()) {
+            true => json!({ "status": "success" }),
+            false => {
+                json!({ "error": format!("this server has the one model it was started with, {}: start it with another GGUF file for '{}'", app.facts.name, wanted.name()) })
+            }
+        };
+        if !is_streamed {
+            return Ok(reply::object(&last));
+        }
+        let first = reply::line(&json!({ "status": "pulling manifest" }));
+        Ok(reply::lines((first + &reply::line(&last)).into()))
+    })())
+}
+
+pub(super) async fn push() -> Response {
+    respond(Err(Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "this server does not push models: it serves the GGUF file that it was started with",
+    )))
+}
+
+pub(super) async fn create(bytes: Bytes) -> Response {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Create {
+        from: Option<String>,
+        files: Option<Value>,
+    }
+    respond((|| {
+        let wanted: Create = crate::body::read(&bytes)?;
+        match (wanted.from, wanted.files) {
+            (None, None) => Err(Failure::bad("neither 'from' or 'files' was specified")),
+            _ => Err(Failure::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "this server does not create models: start it with another GGUF file",
+            )),
+        }
+    })())
+}
+
+/// A second name for the model would be forgotten; what is not there is not found.
+pub(super) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond((|| {
+        let wanted: Named = crate::body::read(&bytes)?;
+        app.check_name(wanted.source.as_deref().unwrap_or(""))?;
+        Err(Failure::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "this server keeps one model under one name: start it with --name for another",
+        ))
+    })())
+}
+
+pub(super) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond((|| {
+        let wanted: Named = crate::body::read(&bytes)?;
+        app.check_name(wanted.name())?;
+        Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "this server does not delete its model's file"))
+    })())
+}
+
+pub(super) async fn blob(Path(_digest): Path<String>) -> Response {
+    respond(Err(Failure::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "this server takes no blobs: it serves the GGUF file that it was started with",
+    )))
+}
+
+pub(super) async fn blob_head(Path(_digest): Path<String>) -> Response {
+    StatusCode::NOT_FOUND.into_response()
+}

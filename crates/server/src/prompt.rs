@@ -1,0 +1,166 @@
+//! From a conversation, as any of the APIs brings it, to the tokens that the model takes in.
+//!
+//! Deliberately absent: which fields an API has for it.
+
+use std::sync::Arc;
+
+use model::{EncodeOptions, RenderOptions, TokenId};
+use serde_json::{Map, Value, json};
+
+use crate::app::{App, Facts};
+use crate::failure::Failure;
+
+/// Messages and what else a chat template sees.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conversation {
+    /// Objects with `role` and `content`, as [`message`] makes them.
+    pub(crate) messages: Vec<Value>,
+    /// Functions, each `{"type": "function", "function": {...}}`.
+    pub(crate) tools: Vec<Value>,
+    /// Whether the model is to think aloud first, where it can be told.
+    pub(crate) thinking: Option<bool>,
+}
+
+/// What the model takes in.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompt {
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<TokenId>,
+    /// Whether the prompt ends inside the model's thoughts.
+    pub(crate) opens_thinking: bool,
+}
+
+/// What marks thoughts in a model's text.
+pub(crate) const THINK: (&str, &str) = ("<think>", "</think>");
+
+impl Facts {
+    /// Renders a conversation. If it ends with the assistant's words, the model goes on with them.
+    ///
+    /// Errors: the template refuses the messages.
+    pub(crate) fn render(&self, conversation: &Conversation) -> Result<Prompt, Failure> {
+        let messages = &conversation.messages;
+        let last = messages.last().filter(|message| message["role"] == "assistant" && !message["content"].is_null());
+        let open =
+            last.filter(|message| message.get("tool_calls").is_none()).map(|m| m["content"].as_str().unwrap_or(""));
+        let mut text = match &self.template {
+            None => plain(messages),
+            Some(template) => {
+                let mut variables = Map::new();
+                variables.extend(conversation.thinking.map(|on| ("enable_thinking".to_owned(), json!(on))));
+                let tools = (!conversation.tools.is_empty()).then_some(&conversation.tools[..]);
+                let add_generation_prompt = open.is_none();
+                let options = RenderOptions { tools, add_generation_prompt, variables, ..RenderOptions::new(messages) };
+                template.render(&options)?
+            }
+        };
+        if let Some(said) = open
+            && let Some(at) = text.rfind(said.trim())
+        {
+            text.truncate(at + said.trim().len());
+        }
+        let opens_thinking = text.trim_end().ends_with(THINK.0);
+        Ok(Prompt { tokens: self.encode(&text), text, opens_thinking })
+    }
+
+    /// The tokens of a prompt that may name special tokens. Most templates write the first one themselves; it is not put there
+    /// twice.
+    pub(crate) fn encode(&self, text: &str) -> Vec<TokenId> {
+        let bos = self.tokenizer.bos();
+        let has_bos = bos.is_some_and(|bos| text.starts_with(self.tokenizer.token_text(bos).as_ref()));
+        self.tokenizer.encode(text, EncodeOptions { add_special: !has_bos, parse_special: true })
+    }
+
+    /// Renders a conversation, and leaves out its oldest messages until an answer has room; what the system says and the last
+    /// message stay.
+    pub(crate) fn render_truncated(&self, conversation: &Conversation) -> Result<Prompt, Failure> {
+        let mut conversation = conversation.clone();
+        loop {
+            let prompt = self.render(&conversation)?;
+            let n = conversation.messages.len();
+            let oldest = conversation.messages.iter().position(|message| message["role"] != "system");
+            match oldest.filter(|at| prompt.tokens.len() >= self.ctx && at + 1 < n) {
+                Some(at) => drop(conversation.messages.remove(at)),
+                None => return Ok(prompt),
+            }
+        }
+    }
+}
+
+impl App {
+    /// Does what takes long enough to be in the way of others on a thread where it is not.
+    ///
+    /// Errors: those of `work`.
+    pub(crate) async fn aside<T: Send + 'static>(
+        self: &Arc<App>,
+        work: impl FnOnce(&App) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let app = Arc::clone(self);
+        let failed = |_| Failure::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "preparing the prompt failed");
+        tokio::task::spawn_blocking(move || work(&app)).await.map_err(failed)?
+    }
+}
+
+/// A message for the template: `developer` is what OpenAI calls the system now, and content in parts becomes one text.
+///
+/// Errors: the content has something other than text.
+pub(crate) fn message(role: &str, content: &Value) -> Result<Map<String, Value>, Failure> {
+    let role = match role.to_lowercase().as_str() {
+        "developer" => "system".to_owned(),
+        role => role.to_owned(),
+    };
+    let mut message = Map::new();
+    message.insert("role".to_owned(), json!(role));
+    message.insert("content".to_owned(), json!(text_of(content)?));
+    Ok(message)
+}
+
+/// The text of a content: a string, nothing, or parts.
+///
+/// Errors: a part is an image, a sound or a file.
+pub(crate) fn text_of(content: &Value) -> Result<String, Failure> {
+    match content {
+        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(parts) => {
+            let texts = parts.iter().map(|part| match (part, part["text"].as_str()) {
+                (Value::String(text), _) => Ok(text.as_str()),
+                (_, Some(text)) => Ok(text),
+                (_, None) => {
+                    let kind = part["type"].as_str().unwrap_or("something other than text");
+                    Err(Failure::bad_field(
+                        "messages",
+                        format!("this model takes text only, and the content has {kind}"),
+                    ))
+                }
+            });
+            Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        }
+        _ => Err(Failure::bad_field("messages", "content must be a string or an array of parts")),
+    }
+}
+
+/// A call that the model has made, for the template, which expects arguments as an object.
+pub(crate) fn tool_call(id: Option<&str>, name: &str, arguments: &Value) -> Value {
+    let arguments = match arguments {
+        Value::String(text) => serde_json::from_str(text).unwrap_or_else(|_| arguments.clone()),
+        other => other.clone(),
+    };
+    json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
+}
+
+/// A conversation for a model without a template.
+fn plain(messages: &[Value]) -> String {
+    let text = |message: &Value| message["content"].as_str().unwrap_or("").to_owned();
+    if let [only] = messages {
+        return text(only);
+    }
+    let mut all = String::new();
+    for message in messages {
+        all += &match message["role"].as_str() {
+            Some("system") => format!("{}\n\n", text(message)),
+            Some("assistant") => format!("Assistant: {}\n", text(message)),
+            _ => format!("User: {}\n", text(message)),
+        };
+    }
+    all + "Assistant:"
+}

@@ -1,0 +1,86 @@
+//! Answers as they come: a body that an API's [`Format`] writes, piece by piece.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use crate::answer::{Answer, Piece};
+
+/// After so long without a word something is sent, where the API has a way to say nothing, so that nothing between us and the
+/// client takes the connection for dead.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// How an API writes an answer.
+pub(crate) trait Format: Send + 'static {
+    /// What is sent before the first piece.
+    fn begin(&mut self) -> String {
+        String::new()
+    }
+
+    /// What is sent for a piece of answer `index`; nothing if it is empty.
+    fn piece(&mut self, index: usize, piece: Piece) -> String;
+
+    /// What is sent when all answers have ended.
+    fn end(&mut self) -> String {
+        String::new()
+    }
+
+    /// What is sent when there is nothing to say.
+    fn idle(&self) -> &'static str {
+        ""
+    }
+}
+
+/// A body of all answers, as they come. When the client goes away it is dropped, and the answers with it.
+pub(crate) fn body(answers: Vec<Answer>, mut format: impl Format) -> Body {
+    let first = format.begin();
+    let all = answers.into_iter().enumerate().map(|(index, answer)| pieces(index, answer));
+    let state = State { pieces: stream::select_all(all).boxed(), format, ready: VecDeque::new(), has_ended: false };
+    let state = State { ready: VecDeque::from([first]), ..state };
+    Body::from_stream(stream::unfold(state, |mut state| async move {
+        let text = state.next().await?;
+        Some((Ok::<_, Infallible>(Bytes::from(text)), state))
+    }))
+}
+
+fn pieces(index: usize, answer: Answer) -> BoxStream<'static, (usize, Piece)> {
+    stream::unfold(answer, move |mut answer| async move {
+        let piece = answer.next().await?;
+        Some(((index, piece), answer))
+    })
+    .boxed()
+}
+
+struct State<F> {
+    pieces: BoxStream<'static, (usize, Piece)>,
+    format: F,
+    ready: VecDeque<String>,
+    has_ended: bool,
+}
+
+impl<F: Format> State<F> {
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            while let Some(text) = self.ready.pop_front() {
+                if !text.is_empty() {
+                    return Some(text);
+                }
+            }
+            if self.has_ended {
+                return None;
+            }
+            match tokio::time::timeout(IDLE, self.pieces.next()).await {
+                Ok(Some((index, piece))) => self.ready.push_back(self.format.piece(index, piece)),
+                Ok(None) => {
+                    self.has_ended = true;
+                    self.ready.push_back(self.format.end());
+                }
+                Err(_) => self.ready.push_back(self.format.idle().to_owned()),
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `serve`: the model behind HTTP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use engine::{EngineOptions, Limits, ModelFile, ServiceOptions};
+use server::{Server, ServerOptions};
+
+use crate::cmd::Usage;
+use crate::flags::ServeArgs;
+use crate::output;
+
+/// The environment's name of the key, which then stands in no list of processes.
+const API_KEY: &str = "SSD_LLM_API_KEY";
+
+/// Answers requests until it is asked to end.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let address = SocketAddr::new(args.host, args.port);
+    let api_key = args.api_key.clone().or_else(|| std::env::var(API_KEY).ok()).filter(|key| !key.is_empty());
+    if !address.ip().is_loopback() && api_key.is_none() && !args.allow_unauthenticated {
+        let message = format!(
+            "--host {} lets other machines in, and there is no --api-key: give one (or {API_KEY}), or say --allow-unauthenticated",
+            args.host
+        );
+        return Err(Usage(message).into());
+    }
+    let file = ModelFile::open(&args.model)?;
+    let engine = EngineOptions { max_sequences: args.max_batch, ..args.engine.options() };
+    // Measured before the memory is taken.
+    let plan = file.plan(&engine)?;
+    let predicted = file.measure(&engine).ok().map(|speed| speed.tokens_per_second(&plan));
+    let model = file.load(&engine)?;
+    output::warn_if_capped(&engine, &model.plan);
+    // What nobody runs in holds what finished requests have computed, and gives way to those that run.
+    let cache_pages = plan_pages(model.model.page_bytes(), model.plan.budget.kv_bytes);
+    let limits = Limits { max_batch: args.max_batch, max_queue: args.max_queue, cache_pages };
+    let cache = args.cache.folder()?.map(|folder| (folder, args.cache.prompt_cache_budget));
+    let stem = args.model.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let options = ServerOptions {
+        address,
+        api_key,
+        origins: args.allow_origin.clone(),
+        keep_alive: args.keep_alive,
+        drain: Duration::from_secs(args.drain_seconds),
+        name: args.name.clone().or(stem).unwrap_or_else(|| "model".to_owned()),
+        logs_prompts: args.log_prompts,
+        max_connections: args.max_connections,
+    };
+    let name = options.name.clone();
+    let server = Server::new(&file, model, ServiceOptions { engine, limits, cache }, predicted, options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = runtime.context("cannot start the server's threads")?;
+    let on_ready = |address: SocketAddr| {
+        let speed =
+            predicted.map_or_else(String::new, |speed| format!(", {speed:.1} tokens/s expected for one answer"));
+        output::say(&format!("{name} at http://{address}{speed}; end with Ctrl-C"));
+    };
+    let served = runtime.block_on(async { server.run(ended(), on_ready).await });
+    // A request that is still being prepared is not waited for.
+    runtime.shutdown_background();
+    served
+        .with_context(|| format!("cannot listen on {address}: is something else running there? use --port for another"))
+}
+
+/// HTTP needs little; the cores are for the model.
+const WORKERS: usize = 2;
+
+fn plan_pages(page_bytes: usize, kv_bytes: u64) -> usize {
+    usize::try_from(kv_bytes / page_bytes.max(1) as u64).unwrap_or(usize::MAX)
+}
+
+/// Resolves when the program is asked to end; the second time it ends at once.
+async fn ended() {
+    let asked = || async {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        #[cfg(not(unix))]
+        {
+            // Without the handler the system ends the program.
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    };
+    asked().await;
+    output::say("ending: requests that run may finish; once more ends at once");
+    tokio::spawn(async move {
+        asked().await;
+        std::process::exit(130);
+    });
+}
