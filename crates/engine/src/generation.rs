@@ -131,9 +131,14 @@ impl Running {
         self.after_prefill = Some(*reads);
     }
 
+    /// Tokens of the prompt that were not known.
+    pub(crate) fn n_computed(&self) -> usize {
+        self.prompt_tokens - self.cached_tokens
+    }
+
     /// Seconds that a token of the prompt took, of those that were computed.
     pub(crate) fn seconds_per_prompt_token(&self) -> f64 {
-        self.timings.prefill.as_secs_f64() / (self.prompt_tokens - self.cached_tokens).max(1) as f64
+        self.timings.prefill.as_secs_f64() / self.n_computed().max(1) as f64
     }
 
     /// Counts a pass after the prefill.

@@ -109,3 +109,33 @@ fn a_thousand_random_steps_leave_no_page_behind() {
     scheduler.clear_cache(loaded.model.as_mut());
     assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
 }
+
+/// A prompt whose beginning is known has the bits that it has without.
+#[test]
+fn what_is_cached_changes_no_bit() {
+    for line in MODELS {
+        let path = temp_model(&TinySpec::from_line(line).build().gguf_bytes());
+        for &kernels in Kernels::available() {
+            let mut loaded = load(&path, kernels, 1);
+            for request in requests() {
+                let n_pages = loaded.model.kv().n_pages();
+                let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: n_pages });
+                let mut ask = |loaded: &mut LoadedModel| {
+                    let (model, tokenizer) = (loaded.model.as_mut(), &loaded.tokenizer);
+                    scheduler.run(model, tokenizer, &request, &mut |_| ControlFlow::Continue(())).unwrap()
+                };
+                let (first, again) = (ask(&mut loaded), ask(&mut loaded));
+                assert_eq!(first.cached_tokens, 0);
+                assert!(again.cached_tokens >= 8 || request.prompt.len() <= 8, "{}", again.cached_tokens);
+                assert_eq!(
+                    signature(&first),
+                    signature(&again),
+                    "{line}, {}, {}",
+                    kernels.name(),
+                    request.prompt.len()
+                );
+                scheduler.clear_cache(loaded.model.as_mut());
+            }
+        }
+    }
+}

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::{Json, Router};
 use engine::{EngineOptions, LoadedModel, ModelFile, Service, ServiceOptions};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -205,9 +205,4 @@ async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Fa
     };
     let body = read.map_err(too_slow)?.map_err(too_large)?;
     Ok((Request::from_parts(head, body.clone().into()), body))
-}
-
-/// A JSON answer.
-pub(crate) fn json(value: serde_json::Value) -> Json<serde_json::Value> {
-    Json(value)
 }

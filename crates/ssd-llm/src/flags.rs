@@ -24,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Answer a prompt, or continue it with --raw
     Run(RunArgs),
+    /// Talk with a model
+    Chat(ChatArgs),
     /// Answer Ollama's, OpenAI's and Anthropic's clients, and people in a browser
     Serve(ServeArgs),
     /// Show what is in a model file, without reading its weights
@@ -65,6 +67,27 @@ pub(crate) struct RunArgs {
     /// When the context is full, drop the oldest tokens behind the first --sink-tokens (4 unless given) instead of ending
     #[arg(long)]
     pub(crate) context_shift: bool,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingFlags,
+    #[command(flatten)]
+    pub(crate) engine: EngineFlags,
+}
+
+#[derive(Args)]
+pub(crate) struct ChatArgs {
+    /// Model file (GGUF)
+    pub(crate) model: PathBuf,
+    /// Most tokens of an answer; without it, until the model ends or the context is full
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one, allow_negative_numbers = true)]
+    pub(crate) max_tokens: Option<usize>,
+    /// System message for the chat template
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// When the context is full, drop the oldest tokens behind the first --sink-tokens (4 unless given) instead of ending
+    #[arg(long)]
+    pub(crate) context_shift: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
     #[command(flatten)]
     pub(crate) sampling: SamplingFlags,
     #[command(flatten)]

@@ -28,6 +28,12 @@ pub(crate) fn listen_and_stop(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error
     })
 }
 
+/// What was asked has been done.
+pub(crate) fn forget(stop: &AtomicBool) {
+    stop.store(false, Ordering::Relaxed);
+    ASKED.store(false, Ordering::Relaxed);
+}
+
 /// Whether the user has asked for an end.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         .init();
     let result = match cli.command {
         Command::Run(args) => cmd::run::run(&args),
+        Command::Chat(args) => cmd::chat::run(&args),
         Command::Serve(args) => cmd::serve::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Plan(args) => cmd::plan::run(&args),

@@ -91,7 +91,8 @@ struct Job {
     running: Running,
     /// Tokens that the sequence has in the KV cache.
     len: usize,
-    /// Whether the part of its prompt that was not cached has more tokens than a small batch.
+    /// Whether its prompt has more tokens than a small batch. What was cached of it does not count: the same prompt has the
+    /// same bits whether its beginning was there or not.
     is_long: bool,
     is_cancelled: bool,
 }
@@ -114,7 +115,7 @@ impl Job {
             kv.truncate(self.seq, n_kept);
             // A window may have let go of what lies there.
             self.len = kv.len(self.seq);
-            self.is_long = self.n_prompt_left() > FEW_TOKENS;
+            self.is_long = self.running.intake().len() > FEW_TOKENS;
         }
     }
 
@@ -359,7 +360,7 @@ impl Scheduler {
             job.running.found_cached(len);
             self.cache.hit(seq, len);
         }
-        job.is_long = job.n_prompt_left() > FEW_TOKENS;
+        job.is_long = job.running.intake().len() > FEW_TOKENS;
         self.jobs.push(job);
     }
 
@@ -465,7 +466,7 @@ impl Scheduler {
             if job.n_prompt_left() == 0 {
                 if was_prompt {
                     job.running.prefilled(&reads);
-                    if job.is_long {
+                    if job.running.n_computed() > FEW_TOKENS {
                         self.seconds_per_token = job.running.seconds_per_prompt_token();
                     }
                 }

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
+use engine::{DiskCache, EngineOptions, LoadedModel, ModelFile, Scheduler};
+
 use crate::cmd::Usage;
 use crate::flags::CacheFlags;
 
@@ -17,4 +20,19 @@ impl CacheFlags {
             },
         }
     }
+}
+
+/// Lets a scheduler begin with the prompts of the flags' folder, if they name one.
+pub(crate) fn use_folder(
+    flags: &CacheFlags,
+    file: &ModelFile,
+    options: &EngineOptions,
+    loaded: &LoadedModel,
+    scheduler: &mut Scheduler,
+) -> anyhow::Result<()> {
+    let Some(folder) = flags.folder()? else { return Ok(()) };
+    let identity = file.cache_identity(options)?;
+    let disk = DiskCache::open(&folder, identity, loaded.model.page_bytes(), flags.prompt_cache_budget);
+    scheduler.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod cache;
+pub(crate) mod chat;
 pub(crate) mod info;
 pub(crate) mod perplexity;
 pub(crate) mod plan;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use engine::{DiskCache, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
+use engine::{Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cmd::Usage;
+use crate::cmd::cache::use_folder;
 use crate::flags::RunArgs;
 use crate::progress::Progress;
 use crate::{interrupt, output};
@@ -22,8 +23,6 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let text = prompt_text(args)?;
     let file = ModelFile::open(&args.model)?;
     let options = args.engine.options();
-    let identity = |folder| Ok::<_, anyhow::Error>((folder, file.cache_identity(&options)?));
-    let cache = args.cache.folder()?.map(identity).transpose()?;
     let mut loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };
@@ -39,11 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     interrupt::listen_and_stop(&loaded.stop)?;
     let mut screen = Screen::new(args.json, &loaded.bytes_read);
     let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: loaded.model.kv().n_pages() });
-    if let Some((folder, identity)) = cache {
-        let page_bytes = loaded.model.page_bytes();
-        let disk = DiskCache::open(&folder, identity, page_bytes, args.cache.prompt_cache_budget);
-        scheduler.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
-    }
+    use_folder(&args.cache, &file, &options, &loaded, &mut scheduler)?;
     let mut show = |event: Event| screen.show(event);
     let result = scheduler.run(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut show);
     screen.progress.clear();
@@ -62,7 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
 }
 
 /// An option's error in the words of the command line, where options are flags.
-fn flag_error(error: &SamplingError) -> String {
+pub(crate) fn flag_error(error: &SamplingError) -> String {
     match error {
         SamplingError::OutOfRange { option, value, range } => {
             format!("--{} is {value}, but it must be {range}", option.replace('_', "-"))

@@ -9,9 +9,11 @@
 
 mod bad_input;
 mod bench;
+mod chat;
 mod closing;
 mod commands;
 mod hostile_models;
+mod http;
 mod info;
 mod perplexity;
 mod plan;
@@ -20,6 +22,7 @@ mod run;
 mod run_json;
 mod run_text;
 mod sampling;
+mod serve;
 mod streaming;
 mod support;
 mod tokenize;

@@ -1,0 +1,246 @@
+//! `chat`: a conversation in the terminal.
+//!
+//! What was said stays in the KV cache, so that each turn takes in only what is new. Lines that begin with a slash are
+//! commands; Ctrl-C ends an answer, Ctrl-D the conversation. Where standard input is no terminal each line is a turn.
+
+use std::io::{BufRead, IsTerminal};
+use std::ops::ControlFlow;
+
+use anyhow::Context;
+use engine::{Event, FinishReason, GenerateRequest, Limits, LoadedModel, ModelFile, Scheduler};
+use model::{ChatTemplate, EncodeOptions, RenderOptions};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use serde_json::{Value, json};
+
+use crate::cmd::Usage;
+use crate::cmd::cache::use_folder;
+use crate::cmd::run::flag_error;
+use crate::flags::ChatArgs;
+use crate::progress::Progress;
+use crate::{interrupt, output};
+
+const PROMPT: &str = "> ";
+const MORE: &str = ". ";
+/// Begins and ends a message of several lines.
+const FENCE: &str = "\"\"\"";
+
+const HELP: &str = "\
+/clear          begin anew
+/system TEXT    begin anew with this system message; without TEXT, with none
+/retry          another answer to the last message
+/stats          where the time of the last answer went
+/exit           end (or Ctrl-D)
+\"\"\"             begins and ends a message of several lines
+Ctrl-C ends an answer.";
+
+/// Talks until there is no more to say.
+pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
+    let sampling = args.sampling.options();
+    sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
+    let file = ModelFile::open(&args.model)?;
+    let options = args.engine.options();
+    let loaded = file.load(&options)?;
+    output::warn_if_capped(&options, &loaded.plan);
+    let missing = || Usage("chat needs a model with a chat template, and this one has none: use run --raw".to_owned());
+    let template = loaded.chat_template()?.ok_or_else(missing)?;
+    let cache_pages =
+        usize::try_from(loaded.plan.budget.kv_bytes).unwrap_or(usize::MAX) / loaded.model.page_bytes().max(1);
+    let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages });
+    use_folder(&args.cache, &file, &options, &loaded, &mut scheduler)?;
+    interrupt::listen_and_stop(&loaded.stop)?;
+    let request = GenerateRequest {
+        max_tokens: args.max_tokens,
+        sampling,
+        stop: args.sampling.stop.clone(),
+        overflow: args.engine.overflow(args.context_shift),
+        ..GenerateRequest::default()
+    };
+    let mut talk = Talk { loaded, template, scheduler, request, messages: Vec::new(), last: None };
+    talk.clear(args.system.as_deref());
+    let mut lines = Lines::new()?;
+    if lines.is_terminal() {
+        output::say(&format!("{}: /help lists the commands", file.spec.name));
+    }
+    while let Some(text) = lines.next()? {
+        if let Err(error) = talk.turn(text.trim()) {
+            match error.downcast_ref::<End>() {
+                Some(End) => break,
+                // One message may be too long, or refused by the template; the conversation is what it was.
+                None => output::say(&format!("error: {}", output::chain(&error))),
+            }
+        }
+    }
+    if let Err(error) = talk.scheduler.save(talk.loaded.model.as_mut()) {
+        output::say(&format!("warning: the prompt cache was not written: {error}"));
+    }
+    Ok(())
+}
+
+/// The conversation is to end.
+#[derive(Debug, thiserror::Error)]
+#[error("the conversation has ended")]
+struct End;
+
+/// A conversation.
+struct Talk {
+    loaded: LoadedModel,
+    template: ChatTemplate,
+    scheduler: Scheduler,
+    /// What each turn asks for, without its prompt.
+    request: GenerateRequest,
+    messages: Vec<Value>,
+    /// The statistics of the last answer.
+    last: Option<String>,
+}
+
+impl Talk {
+    fn clear(&mut self, system: Option<&str>) {
+        self.messages = system.iter().map(|text| json!({ "role": "system", "content": text })).collect();
+    }
+
+    /// Does what a line says.
+    fn turn(&mut self, text: &str) -> anyhow::Result<()> {
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        match word {
+            "" => Ok(()),
+            "/exit" | "/quit" | "/bye" => Err(End.into()),
+            "/help" | "/?" => {
+                output::say(HELP);
+                Ok(())
+            }
+            "/clear" => {
+                let system = self.messages.first().filter(|message| message["role"] == "system");
+                let system = system.and_then(|message| message["content"].as_str()).map(str::to_owned);
+                self.clear(system.as_deref());
+                Ok(())
+            }
+            "/system" => {
+                self.clear(Some(rest.trim()).filter(|text| !text.is_empty()));
+                Ok(())
+            }
+            "/stats" => {
+                output::say(self.last.as_deref().unwrap_or("there is no answer yet"));
+                Ok(())
+            }
+            "/retry" => {
+                let Some(at) = self.messages.iter().rposition(|message| message["role"] == "user") else {
+                    output::say("there is no message yet");
+                    return Ok(());
+                };
+                self.messages.truncate(at + 1);
+                self.answer()
+            }
+            word if word.starts_with('/') && !word[1..].contains('/') => {
+                output::say(&format!("there is no command {word}: /help lists them"));
+                Ok(())
+            }
+            _ => {
+                self.messages.push(json!({ "role": "user", "content": text }));
+                let result = self.answer();
+                if result.is_err() {
+                    self.messages.pop();
+                }
+                result
+            }
+        }
+    }
+
+    /// Answers the last message.
+    fn answer(&mut self) -> anyhow::Result<()> {
+        let rendered = self.template.render(&RenderOptions::new(&self.messages))?;
+        let tokenizer = &self.loaded.tokenizer;
+        let has_bos = tokenizer.bos().is_some_and(|bos| rendered.starts_with(tokenizer.token_text(bos).as_ref()));
+        let prompt = tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true });
+        let request = GenerateRequest { prompt, ..self.request.clone() };
+        let mut progress = Progress::new(&self.loaded.bytes_read);
+        let mut failed = None;
+        let mut show = |event: Event<'_>| {
+            match event {
+                Event::Prefill { done, total } => progress.prefill(done, total),
+                Event::Token { text, .. } | Event::Rest { text } if !text.is_empty() => {
+                    progress.clear();
+                    match output::print(text) {
+                        Ok(true) => {}
+                        Ok(false) => return ControlFlow::Break(()),
+                        Err(error) => {
+                            failed = Some(error);
+                            return ControlFlow::Break(());
+                        }
+                    }
+                }
+                _ => {}
+            }
+            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let result = self.scheduler.run(self.loaded.model.as_mut(), tokenizer, &request, &mut show);
+        progress.clear();
+        interrupt::forget(&self.loaded.stop);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let generation = result?;
+        if !generation.text.ends_with('\n') {
+            output::print("\n")?;
+        }
+        if generation.finish_reason == FinishReason::Length {
+            output::say("(cut: the limit of tokens was reached, or the context is full)");
+        }
+        self.last = Some(output::statistics(&generation, &self.loaded.plan));
+        self.messages.push(json!({ "role": "assistant", "content": generation.text }));
+        Ok(())
+    }
+}
+
+/// Where messages come from.
+enum Lines {
+    Terminal(Box<DefaultEditor>),
+    Pipe(std::io::StdinLock<'static>),
+}
+
+impl Lines {
+    fn new() -> anyhow::Result<Lines> {
+        if std::io::stdin().is_terminal() {
+            return Ok(Lines::Terminal(Box::new(DefaultEditor::new().context("cannot use this terminal")?)));
+        }
+        Ok(Lines::Pipe(std::io::stdin().lock()))
+    }
+
+    fn is_terminal(&self) -> bool {
+        matches!(self, Lines::Terminal(_))
+    }
+
+    /// The next message: a line, or several between fences; none at the end.
+    fn next(&mut self) -> anyhow::Result<Option<String>> {
+        let Some(first) = self.line(PROMPT)? else { return Ok(None) };
+        let Some(begun) = first.trim_start().strip_prefix(FENCE) else { return Ok(Some(first)) };
+        let mut text = begun.to_owned();
+        while !text.contains(FENCE) {
+            let Some(line) = self.line(MORE)? else { break };
+            text = format!("{text}\n{line}");
+        }
+        Ok(Some(text.replace(FENCE, "")))
+    }
+
+    fn line(&mut self, prompt: &str) -> anyhow::Result<Option<String>> {
+        match self {
+            Lines::Terminal(editor) => loop {
+                match editor.readline(prompt) {
+                    Ok(line) => {
+                        // A line that is not remembered can be typed again.
+                        let _ = editor.add_history_entry(&line);
+                        return Ok(Some(line));
+                    }
+                    Err(ReadlineError::Interrupted) => output::say("Ctrl-D or /exit ends the conversation"),
+                    Err(ReadlineError::Eof) => return Ok(None),
+                    Err(error) => return Err(anyhow::Error::new(error).context("cannot read from the terminal")),
+                }
+            },
+            Lines::Pipe(input) => {
+                let mut line = String::new();
+                let n = input.read_line(&mut line).context("cannot read messages from standard input")?;
+                Ok((n > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `serve`: the same answers as `run`, however they are asked for; and a server that holds when clients misbehave.
+
+use std::io::Read;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::http::Server;
+use crate::support::{Tiny, call, json as run_json, real_model};
+
+/// Waits for what happens soon.
+#[track_caller]
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_quiet(server: &Server) -> bool {
+    ["queued", "prefilling", "decoding"].iter().all(|name| server.stat(&format!("/now/{name}")) == 0.0)
+}
+
+/// A request that goes on and on.
+fn endless(model: &str) -> Value {
+    json!({ "model": model, "prompt": "hello", "raw": true, "options": { "temperature": 0, "num_predict": 100_000 } })
+}
+
+/// The text of a stream of lines.
+fn text_of(lines: &[Value], pointer: &str) -> String {
+    lines.iter().map(|line| line.pointer(pointer).and_then(Value::as_str).unwrap_or("")).collect()
+}
+
+#[test]
+fn streamed_or_not_and_with_run_the_text_is_the_same() {
+    let model = real_model();
+    let server = Server::start(&model, &["--memory-budget=200M", "--ctx=512", "--name=smol"]);
+    for (seed, temperature) in [(1, 0.0), (7, 0.8)] {
+        let run = run_json(&[
+            "run",
+            &model,
+            "-p",
+            "Name three rivers, with emoji.",
+            "-n40",
+            "--ctx=512",
+            "--memory-budget=200M",
+            &format!("--seed={seed}"),
+            &format!("--temperature={temperature}"),
+        ]);
+        let options = json!({ "seed": seed, "temperature": temperature, "num_predict": 40 });
+        let messages = json!([{ "role": "user", "content": "Name three rivers, with emoji." }]);
+        let wanted =
+            |stream: bool| json!({ "model": "smol", "messages": messages, "options": options, "stream": stream });
+        let streamed = server.post("/api/chat", &wanted(true));
+        assert_eq!(streamed.header("content-type"), Some("application/x-ndjson"));
+        let lines = streamed.lines();
+        let whole = server.post("/api/chat", &wanted(false)).json();
+        assert_eq!(json!(text_of(&lines, "/message/content")), run["text"]);
+        assert_eq!(whole["message"]["content"], run["text"]);
+        assert_eq!((&whole["done"], &whole["done_reason"]), (&json!(true), &run["finish_reason"]));
+        assert_eq!(
+            (&whole["prompt_eval_count"], &whole["eval_count"]),
+            (&run["prompt_tokens"], &json!(run["tokens"].as_array().unwrap().len()))
+        );
+        assert!(lines[..lines.len() - 1].iter().all(|line| line["done"] == false && line.get("eval_count").is_none()));
+        let generate =
+            json!({ "model": "smol:latest", "prompt": "Name three rivers, with emoji.", "options": options });
+        assert_eq!(json!(text_of(&server.post("/api/generate", &generate).lines(), "/response")), run["text"]);
+        assert!(!streamed.body.contains('\u{FFFD}'));
+    }
+    let outcome = server.end();
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(!outcome.stderr.contains("three rivers"), "no prompts in the log: {outcome:?}");
+}
+
+#[test]
+fn a_client_that_leaves_is_not_answered_further() {
+    let tiny = Tiny::chat();
+    let server = Server::start(tiny.path(), &["--max-batch=2", "--max-queue=2", "--log-prompts", "--name=t"]);
+    let begin = || server.begin("POST", "/api/generate", &[], &endless("t").to_string());
+    let mut streams = Vec::new();
+    for n in 1..=4 {
+        streams.push(begin());
+        eventually("requests are taken in", || {
+            let load: f64 =
+                ["queued", "prefilling", "decoding"].iter().map(|name| server.stat(&format!("/now/{name}"))).sum();
+            load >= f64::from(n)
+        });
+    }
+    // Two run and two wait: there is no place for a fifth.
+    let refused = server.post("/api/generate", &endless("t"));
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")), "{refused:?}");
+    assert!(refused.json()["error"].as_str().unwrap().starts_with("server busy"));
+    drop(streams);
+    eventually("all are given up", || is_quiet(&server));
+    assert_eq!(
+        server
+            .post(
+                "/api/generate",
+                &json!({ "model": "t", "prompt": "a", "stream": false, "options": { "num_predict": 3 } })
+            )
+            .status,
+        200
+    );
+    assert!(server.get("/metrics").body.contains("ssd_llm_requests_cancelled_total"));
+    let log = server.end().stderr;
+    assert!(log.contains("\"num_predict\":100000"), "prompts are logged where that is asked for: {log}");
+}
+
+#[test]
+fn asked_to_end_it_ends_in_time() {
+    let tiny = Tiny::chat();
+    let server = Server::start(tiny.path(), &["--drain-seconds=1", "--max-connections=8"]);
+    let name = server.get("/api/tags").json()["models"][0]["name"].as_str().unwrap().to_owned();
+    let mut stream = server.begin("POST", "/api/generate", &[], &endless(&name).to_string());
+    stream.read_exact(&mut [0; 100]).expect("the answer begins");
+    let start = Instant::now();
+    let outcome = server.end();
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).expect("the answer ends");
+    assert!(rest.contains("\"done\":true"), "a stream that is cut has an end: {rest:?}");
+}
+
+#[test]
+fn who_may_use_it() {
+    let tiny = Tiny::chat();
+    let refusal = call(&["serve", tiny.path(), "--port=0", "--host=0.0.0.0"]).refused(2);
+    assert!(refusal.contains("--api-key") && refusal.contains("--allow-unauthenticated"), "{refusal}");
+    drop(Server::start(tiny.path(), &["--host=0.0.0.0", "--allow-unauthenticated"]));
+
+    let server = Server::start(tiny.path(), &["--api-key=secret", "--allow-origin=https://chat.example.com"]);
+    let status = |headers: &[(&str, &str)]| server.send("GET", "/api/tags", headers, "").status;
+    assert_eq!(status(&[]), 401);
+    assert_eq!(status(&[("Authorization", "Bearer wrong")]), 401);
+    assert_eq!(status(&[("Authorization", "Bearer secret")]), 200);
+    assert_eq!(status(&[("X-Api-Key", "secret")]), 200);
+    assert_eq!((server.get("/health").status, server.get("/").status), (200, 200));
+    assert_eq!(server.get("/v1/models").json()["error"]["type"], "authentication_error");
+    // A name that somebody has made to mean this machine, and pages of others.
+    let key = ("Authorization", "Bearer secret");
+    assert_eq!(status(&[key, ("Host", "evil.example.com")]), 403);
+    assert_eq!(status(&[key, ("Origin", "https://evil.example.com")]), 403);
+    let allowed = server.send("GET", "/api/tags", &[key, ("Origin", "https://chat.example.com")], "");
+    assert_eq!(
+        (allowed.status, allowed.header("access-control-allow-origin")),
+        (200, Some("https://chat.example.com"))
+    );
+    let preflight = [
+        ("Origin", "http://localhost:3000"),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "authorization"),
+    ];
+    let preflight = server.send("OPTIONS", "/api/chat", &preflight, "");
+    assert!(preflight.status < 300 && preflight.header("access-control-allow-headers").is_some(), "{preflight:?}");
+}
+
+#[test]
+fn the_model_goes_when_its_time_is_over_and_comes_back() {
+    let tiny = Tiny::chat();
+    let server = Server::start(tiny.path(), &["--keep-alive=0s", "--name=t"]);
+    let ask = || {
+        server.post("/api/generate", &json!({ "model": "t", "prompt": "a", "stream": false, "options": { "num_predict": 5, "temperature": 0 } })).json()
+    };
+    let first = ask();
+    eventually("it is let go of", || server.get("/api/ps").json() == json!({ "models": [] }));
+    assert_eq!(ask()["response"], first["response"]);
+    let kept = server.post("/api/generate", &json!({ "model": "t", "keep_alive": "1h", "stream": false })).json();
+    assert_eq!(kept["done_reason"], "load");
+    assert_eq!(ask()["response"], first["response"]);
+    let wrong = server.post("/api/generate", &json!({ "model": "t", "keep_alive": "bogus" }));
+    assert_eq!((wrong.status, wrong.json()["error"].clone()), (400, json!("time: invalid duration \"bogus\"")));
+}
+
+#[test]
+fn errors_are_those_that_clients_know() {
+    let tiny = Tiny::chat();
+    let server = Server::start(tiny.path(), &["--name=t", "--ctx=64"]);
+    let post = |path: &str, body: &str| {
+        let reply = server.send("POST", path, &[], body);
+        (reply.status, reply.json()["error"].as_str().unwrap_or_else(|| panic!("{reply:?}")).to_owned())
+    };
+    assert_eq!(post("/api/chat", ""), (400, "missing request body".to_owned()));
+    assert!(post("/api/chat", "{bad").1.starts_with("invalid character 'b'"));
+    assert_eq!(post("/api/chat", "{}"), (400, "model is required".to_owned()));
+    assert_eq!(post("/api/chat", "{\"model\":\"nope\"}"), (404, "model 'nope' not found".to_owned()));
+    assert_eq!(post("/api/chat", "{\"model\":3}").0, 400);
+    assert_eq!(post("/api/generate", "{\"model\":\"t\",\"prompt\":\"a\",\"suffix\":\"b\"}").0, 400);
+    assert_eq!(post("/api/generate", "{\"model\":\"t\",\"prompt\":\"a\",\"raw\":true,\"system\":\"b\"}").0, 400);
+    assert_eq!(post("/api/generate", "{\"model\":\"t\",\"prompt\":\"a\",\"options\":{\"top_k\":\"x\"}}").0, 400);
+    assert_eq!(
+        post("/api/chat", "{\"model\":\"t\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"think\":true}").0,
+        400
+    );
+    assert_eq!(post("/api/embed", "{\"model\":\"t\",\"input\":3}"), (400, "invalid input type".to_owned()));
+    assert_eq!(server.get("/api/nope").status, 404);
+    assert_eq!(server.send("PUT", "/api/chat", &[], "").status, 405);
+    assert_eq!(server.send("POST", "/api/chat", &[], &"x".repeat(9 << 20)).status, 413);
+    // A prompt that is too long loses its oldest part, as in Ollama.
+    let long = json!({ "model": "t", "prompt": "the ".repeat(500), "stream": false, "options": { "num_predict": 2 } });
+    assert_eq!(server.post("/api/generate", &long).status, 200);
+    assert!(is_quiet(&server));
+}
