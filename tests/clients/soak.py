@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Many requests over many connections, a fifth cancelled midway, a fifth malformed.
 
-    soak.py [--requests 300] [--connections 64] [--pid PID] [--seed 1] [--url URL] [--model NAME]
+    soak.py [--requests 300] [--connections 64] [--paths /] [--pid PID] [--seed 1] [--url URL] [--model NAME]
 
 Passes when every well-formed request is answered in full or refused with 503, every malformed one is refused with 4xx and
 none with 5xx, nothing runs or waits at the end, and the server's resident memory after the last request is within 2% of
@@ -54,14 +54,15 @@ class Server:
             if line and not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 values[name.partition("{")[0]] = float(value)
-        return values["llamacpp:requests_processing"], values["llamacpp:requests_deferred"]
+        running = values["ssd_llm_requests_prefilling"] + values["ssd_llm_requests_decoding"]
+        return running, values["ssd_llm_requests_queued"]
 
 
 # -- requests -----------------------------------------------------------------------------------------------------------
 
 
-def well_formed(rng, model):
-    """A request that must be answered: path, body, and how its answer ends."""
+def well_formed(rng, model, prefix):
+    """A request that must be answered, to a path that begins with `prefix`: path, body, and how its answer ends."""
     text = rng.choice(["Say hello.", "Count to five.", "漢字 🦀 été", "A long one: " + "word " * rng.randrange(200)])
     n_tokens, temperature, stream = rng.randrange(1, 12), rng.choice([0, 0.8]), rng.random() < 0.5
     messages = [{"role": "user", "content": text}]
@@ -79,13 +80,15 @@ def well_formed(rng, model):
         "/tokenize": ({"content": text}, None),
         "/api/show": ({"model": model}, None),
     }
-    path = rng.choices(list(kinds), weights=[4, 4, 4, 2, 2, 4, 1, 1, 1, 1])[0]
+    weights = dict(zip(kinds, [4, 4, 4, 2, 2, 4, 1, 1, 1, 1]))
+    paths = [path for path in kinds if path.startswith(prefix)]
+    path = rng.choices(paths, weights=[weights[path] for path in paths])[0]
     body, ending = kinds[path]
     return path, json.dumps(body).encode(), ending if stream else None
 
 
-def malformed(rng, model):
-    """A request that must be refused: path and body."""
+def malformed(rng, model, prefix):
+    """A request that must be refused, to a path that begins with `prefix`: path and body."""
     message = {"role": "user", "content": "Hi"}
     bodies = [
         b"{bad",
@@ -98,7 +101,7 @@ def malformed(rng, model):
         json.dumps({"model": model, "messages": "Hi", "prompt": 5, "input": 5, "max_tokens": 4}).encode(),
     ]
     paths = ["/api/generate", "/api/chat", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"]
-    return rng.choice(paths), rng.choice(bodies)
+    return rng.choice([path for path in paths if path.startswith(prefix)]), rng.choice(bodies)
 
 
 def is_complete(body, ending):
@@ -163,8 +166,8 @@ class Connection:
 class Soak:
     """Counts what happened and keeps the first failures in full."""
 
-    def __init__(self, server, seed):
-        self.server, self.rng = server, random.Random(seed)
+    def __init__(self, server, prefix, seed):
+        self.server, self.prefix, self.rng = server, prefix, random.Random(seed)
         self.counts, self.failures, self.latencies_s = collections.Counter(), [], []
 
     def fail(self, what, path, body, answer):
@@ -175,7 +178,8 @@ class Soak:
     async def one(self, number, connection):
         kind = ("cancelled", "malformed")[number % 5] if number % 5 < 2 else "well-formed"
         started = time.monotonic()
-        path, body, ending = (*malformed(self.rng, self.server.model), None) if kind == "malformed" else well_formed(self.rng, self.server.model)
+        make = malformed if kind == "malformed" else well_formed
+        path, body, ending = (*make(self.rng, self.server.model, self.prefix), None)[:3]
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await connection.send(path, body)
@@ -249,6 +253,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=300)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--paths", default="/", help="only endpoints whose path begins so, such as /api/")
     parser.add_argument("--warm-up", type=int, help="requests before memory is first measured (a third, 2000 at most)")
     parser.add_argument("--pid", type=int, help="the server's process, whose memory is measured")
     parser.add_argument("--seed", type=int, default=1)
@@ -258,12 +263,12 @@ def main():
     server = Server(args.url, args.model, args.pid)
     warm_up = args.warm_up if args.warm_up is not None else min(2000, max(200, args.requests // 3))
 
-    warming = Soak(server, args.seed + 1)
+    warming = Soak(server, args.paths, args.seed + 1)
     asyncio.run(warming.run(warm_up, args.connections))
     settle(server)
     before, files_before = server.rss_bytes(), server.n_open_files()
 
-    soak = Soak(server, args.seed)
+    soak = Soak(server, args.paths, args.seed)
     started = time.monotonic()
     asyncio.run(soak.run(args.requests, args.connections))
     elapsed_s = time.monotonic() - started

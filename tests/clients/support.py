@@ -87,14 +87,22 @@ def n_prompt_tokens(messages):
     return n_tokens(post("/apply-template", {"messages": messages}).raise_for_status().json()["prompt"])
 
 
-def running_and_waiting():
-    """How many requests are computed, and how many wait, from /metrics."""
-    numbers = {}
+def metrics():
+    """The values of /metrics by name; those with labels are added up."""
+    values = {}
     for line in get("/metrics").raise_for_status().text.splitlines():
         if line and not line.startswith("#"):
             name, _, value = line.rpartition(" ")
-            numbers[name.partition("{")[0]] = float(value)
-    return numbers["llamacpp:requests_processing"], numbers["llamacpp:requests_deferred"]
+            name = name.partition("{")[0]
+            values[name] = values.get(name, 0) + float(value)
+    return values
+
+
+def running_and_waiting():
+    """How many requests are computed, and how many wait, from /metrics by its own names."""
+    values = metrics()
+    running = values["ssd_llm_requests_prefilling"] + values["ssd_llm_requests_decoding"]
+    return running, values["ssd_llm_requests_queued"]
 
 
 def wait_until_idle(seconds=30):

@@ -31,7 +31,9 @@ const models = {
   ollama: (id) => ollama(id),
   anthropic: (id) => anthropic(id),
 }
-const fixed = { prompt: 'Say hello.', temperature: 0, maxOutputTokens: 48, maxRetries: 0 }
+// The Ollama provider sends the SDK's own settings beside `options`, where no server looks, so they are given there too.
+const ollamaOptions = { ollama: { options: { temperature: 0, num_predict: 48 } } }
+const fixed = { prompt: 'Say hello.', temperature: 0, maxOutputTokens: 48, maxRetries: 0, providerOptions: ollamaOptions }
 
 for (const [name, make] of Object.entries(models)) {
   test(`${name}: generateText`, async () => {
@@ -92,6 +94,7 @@ for (const [name, make] of Object.entries(models)) {
       model: make(MODEL),
       ...fixed,
       maxOutputTokens: 2000,
+      providerOptions: { ollama: { options: { num_predict: 2000 } } },
       abortSignal: controller.signal,
       onError: () => {},
     })
@@ -108,6 +111,7 @@ for (const name of ['openai responses', 'openai chat', 'openai-compatible', 'oll
       model: models[name](MODEL),
       ...fixed,
       maxOutputTokens: 100,
+      providerOptions: { ollama: { options: { temperature: 0, num_predict: 100 } } },
       output: Output.object({ schema }),
     })
     assert.equal(typeof answer.output.alive, 'boolean')

@@ -24,8 +24,8 @@ export const waitUntilIdle = async (seconds = 30) => {
   const end = Date.now() + 1000 * seconds
   for (;;) {
     const text = await (await fetch(`${URL_BASE}/metrics`)).text()
-    const value = (name) => Number(text.match(new RegExp(`^llamacpp:${name}(?:{[^}]*})? (\\S+)$`, 'm'))[1])
-    if (value('requests_processing') === 0 && value('requests_deferred') === 0) return
+    const value = (name) => Number(text.match(new RegExp(`^ssd_llm_requests_${name} (\\S+)$`, 'm'))[1])
+    if (value('prefilling') + value('decoding') + value('queued') === 0) return
     if (Date.now() > end) throw new Error(`still busy after ${seconds} s`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
