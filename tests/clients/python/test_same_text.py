@@ -6,6 +6,7 @@ SSD_LLM_BIN and SSD_LLM_MODEL_FILE name the program and the file that the server
 import concurrent.futures
 import json
 import os
+import secrets
 import subprocess
 
 import pytest
@@ -93,9 +94,26 @@ def test_neighbours_in_a_batch_do_not_matter(sampler):
 
 
 @every_sampler
-def test_asking_twice_says_the_same(sampler):
-    """The second time much of the prompt is remembered, which may change the speed and nothing else."""
-    assert len({ollama(sampler) for _ in range(3)}) == 1
+@pytest.mark.parametrize("raw", [False, True])
+def test_the_second_time_says_what_the_first_time_said(sampler, raw):
+    """The second time the prompt is remembered, which may change the speed and nothing else; so each run asks anew."""
+    options = {**SAMPLERS[sampler], "min_p": 0, "repeat_penalty": 1.0, "num_predict": N_TOKENS}
+    for _ in range(3):
+        prompt = f"{secrets.token_hex(4)}. {PROMPT}"
+        body = {"model": support.model(), "prompt": prompt, "raw": raw, "options": options, "stream": False}
+        first, *others = [support.post("/api/generate", body).json()["response"] for _ in range(3)]
+        assert others == [first, first], prompt
+
+
+@every_sampler
+def test_a_remembered_beginning_changes_nothing(sampler):
+    """A conversation's next turn begins with what was computed for the last; asked alone elsewhere it says the same."""
+    options = {**SAMPLERS[sampler], "min_p": 0, "repeat_penalty": 1.0, "num_predict": N_TOKENS}
+    beginning = f"{secrets.token_hex(4)}. The sea is wide, and ships have crossed it for as long as there have been ships."
+    whole = {"model": support.model(), "prompt": f"{beginning} Fishermen say that", "raw": True, "options": options, "stream": False}
+    first = support.post("/api/generate", whole).json()["response"]
+    support.post("/api/generate", {**whole, "prompt": beginning, "options": {**options, "num_predict": 1}})
+    assert support.post("/api/generate", whole).json()["response"] == first, beginning
 
 
 def test_logprobs_and_formats_do_not_change_greedy_text():
