@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use engine::{LoadedModel, ModelFile, Service};
-use model::gguf::Value as GgufValue;
+use model::gguf::{Array, Metadata, Value as GgufValue};
 use model::{ChatTemplate, ModelSpec, Pooling, Tokenizer};
 use serde_json::{Map, Value, json};
 use store::{Residency, ResidencyPlan, SlabTable};
@@ -47,8 +47,7 @@ pub(crate) struct Facts {
     pub(crate) modified: SystemTime,
     /// 64 hexadecimal digits that tell the file from others.
     pub(crate) digest: String,
-    /// The file's metadata, without the vocabulary.
-    pub(crate) metadata: Map<String, Value>,
+    metadata: Metadata,
     pub(crate) license: Option<String>,
     /// The most common type of the weights.
     pub(crate) quantization: &'static str,
@@ -86,7 +85,7 @@ impl Facts {
             modified,
             // The fingerprint is of 128 bits; clients want 256.
             digest: format!("{0:032x}{0:032x}", identity.model),
-            metadata: metadata(file),
+            metadata: file.gguf.metadata().clone(),
             license: file.gguf.metadata().string("general.license").ok().flatten().map(str::to_owned),
             quantization: quantization(&file.spec),
             spec: file.spec.clone(),
@@ -125,6 +124,15 @@ impl Facts {
         #[expect(clippy::cast_precision_loss, reason = "it is shown with four digits")]
         let n = self.spec.n_parameters() as f64;
         if n >= 1e9 { format!("{:.1}B", n / 1e9) } else { format!("{:.2}M", n / 1e6) }
+    }
+
+    /// The file's metadata as JSON. Lists are long: `null` stands for them unless all is wanted.
+    pub(crate) fn metadata(&self, is_verbose: bool) -> Map<String, Value> {
+        let one = |(key, value): (&str, &GgufValue)| (key.to_owned(), as_json(value, is_verbose));
+        let mut all: Map<_, _> = self.metadata.iter().map(one).collect();
+        all.remove("tokenizer.chat_template");
+        all.insert("general.parameter_count".to_owned(), json!(self.spec.n_parameters()));
+        all
     }
 
     /// Ollama's `details`.
@@ -177,9 +185,9 @@ fn quantization(spec: &ModelSpec) -> &'static str {
     bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("unknown", |(name, _)| name)
 }
 
-/// The file's metadata as JSON; what is long is left out as Ollama does, with `null` in its place.
-fn metadata(file: &ModelFile) -> Map<String, Value> {
-    let one = |value: &GgufValue| match value {
+/// A value of the metadata; `null` for a list unless all is wanted.
+fn as_json(value: &GgufValue, is_verbose: bool) -> Value {
+    match value {
         GgufValue::U8(v) => json!(v),
         GgufValue::I8(v) => json!(v),
         GgufValue::U16(v) => json!(v),
@@ -192,10 +200,25 @@ fn metadata(file: &ModelFile) -> Map<String, Value> {
         GgufValue::F64(v) => json!(v),
         GgufValue::Bool(v) => json!(v),
         GgufValue::String(v) => json!(v),
-        GgufValue::Array(_) => Value::Null,
-    };
-    let mut all: Map<_, _> = file.gguf.metadata().iter().map(|(key, value)| (key.to_owned(), one(value))).collect();
-    all.remove("tokenizer.chat_template");
-    all.insert("general.parameter_count".to_owned(), json!(file.spec.n_parameters()));
-    all
+        GgufValue::Array(_) if !is_verbose => Value::Null,
+        GgufValue::Array(array) => list(array),
+    }
+}
+
+fn list(array: &Array) -> Value {
+    match array {
+        Array::U8(v) => json!(v),
+        Array::I8(v) => json!(v),
+        Array::U16(v) => json!(v),
+        Array::I16(v) => json!(v),
+        Array::U32(v) => json!(v),
+        Array::I32(v) => json!(v),
+        Array::U64(v) => json!(v),
+        Array::I64(v) => json!(v),
+        Array::F32(v) => json!(v),
+        Array::F64(v) => json!(v),
+        Array::Bool(v) => json!(v),
+        Array::String(strings) => strings.iter().map(String::from_utf8_lossy).collect(),
+        Array::Array(arrays) => arrays.iter().map(list).collect(),
+    }
 }

@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -15,10 +16,15 @@ pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Failure::bad("missing request body"));
     }
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Failure::bad(format!("a field has the wrong type: {error}")),
-        _ => Failure::bad(syntax(body, &error)),
-    })
+    // A list would be taken for the fields in their order.
+    let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    match serde_json::from_slice::<Value>(body) {
+        Err(error) => Err(Failure::bad(syntax(body, &error))),
+        Ok(_) if !is_object => Err(Failure::bad("the request's body must be a JSON object")),
+        Ok(value) => {
+            serde_json::from_value(value).map_err(|e| Failure::bad(format!("a field has the wrong type: {e}")))
+        }
+    }
 }
 
 /// A syntax error in the words of the Go programs that clients were written against, and where it is.
@@ -29,7 +35,7 @@ fn syntax(body: &[u8], error: &serde_json::Error) -> String {
     match body.get(at) {
         Some(byte) if !error.is_eof() => {
             let shown = char::from(*byte).escape_default();
-            format!("invalid character '{shown}' in the request's JSON: {error}")
+            format!("invalid character '{shown}' looking for beginning of value: {error}")
         }
         _ => format!("unexpected end of JSON input: {error}"),
     }
@@ -37,17 +43,20 @@ fn syntax(body: &[u8], error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use std::collections::BTreeMap;
 
     use super::*;
 
     #[test]
     fn errors_say_what_is_wrong() {
-        let message = |text: &'static str| read::<Vec<u32>>(&Bytes::from_static(text.as_bytes())).unwrap_err().message;
+        let message = |text: &'static str| {
+            read::<BTreeMap<String, u32>>(&Bytes::from_static(text.as_bytes())).unwrap_err().message
+        };
         assert_eq!(message(" \n"), "missing request body");
-        assert!(message("[1, bad]").starts_with("invalid character 'b'"), "{}", message("[1, bad]"));
-        assert!(message("[1,\n 2").starts_with("unexpected end of JSON input"));
-        assert!(message("[\"1\"]").starts_with("a field has the wrong type"));
+        assert!(message("{\"a\": bad}").starts_with("invalid character 'b'"), "{}", message("{\"a\": bad}"));
+        assert!(message("{\"a\":\n 2").starts_with("unexpected end of JSON input"));
+        assert!(message("{\"a\":\"1\"}").starts_with("a field has the wrong type"));
+        assert_eq!(message("[]"), "the request's body must be a JSON object");
         assert_eq!(read::<Value>(&Bytes::from_static(b" {} ")).unwrap(), serde_json::json!({}));
     }
 }

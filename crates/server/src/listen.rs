@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use engine::{EngineOptions, LoadedModel, ModelFile, Service, ServiceOptions};
@@ -176,6 +176,10 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
         }
         Err(failure) => guard::refuse(&path, &failure),
     };
+    // What a preflight gets has no body.
+    if method == Method::OPTIONS && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
     app.metrics.responded(response.status().as_u16());
     tracing::info!("{id} {method} {path} {} after {} ms", response.status().as_u16(), start.elapsed().as_millis());
     response.headers_mut().insert(REQUEST_ID, HeaderValue::from_str(&id).expect("hexadecimal digits are a header"));
@@ -184,10 +188,21 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
 
 /// The request with its body in memory.
 async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Failure> {
-    use axum::http::StatusCode;
     let (head, body) = request.into_parts();
-    let length =
-        head.headers.get(axum::http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let too_large = || {
+        let message = format!("the request's body could not be read, or is larger than {} MiB", MAX_BODY_BYTES >> 20);
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    };
+    let length = match head.headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
+        // Without either header there is no body.
+        None => (!head.headers.contains_key(header::TRANSFER_ENCODING)).then_some(0),
+    };
+    let is_too_large = length.is_some_and(|length: u64| length > MAX_BODY_BYTES as u64);
+    if is_too_large {
+        return Err(too_large());
+    }
+    let length = length.and_then(|length| usize::try_from(length).ok());
     let n_units = length.unwrap_or(MAX_BODY_BYTES).min(MAX_BODY_BYTES).div_ceil(BODY_UNIT);
     let read = tokio::time::timeout(BODY_TIME, async {
         // Small bodies never wait for large ones.
@@ -199,10 +214,6 @@ async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Fa
     })
     .await;
     let too_slow = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request's body took too long");
-    let too_large = |_| {
-        let message = format!("the request's body could not be read, or is larger than {} MiB", MAX_BODY_BYTES >> 20);
-        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
-    let body = read.map_err(too_slow)?.map_err(too_large)?;
+    let body = read.map_err(too_slow)?.map_err(|_| too_large())?;
     Ok((Request::from_parts(head, body.clone().into()), body))
 }

@@ -284,6 +284,9 @@ async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
             let role = given["role"].as_str().ok_or_else(|| Failure::bad_field("messages", "a message has no role"))?;
             message(role, &given["content"]).map(Value::Object)
         };
+        if wanted.messages.is_empty() {
+            return Err(Failure::bad_field("messages", "messages is required"));
+        }
         let messages = wanted.messages.iter().map(one).collect::<Result<_, _>>()?;
         Ok(Conversation { messages, tools: wanted.tools.unwrap_or_default(), thinking: None })
     };

@@ -78,7 +78,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
             "parameters": "",
             "template": facts.template_source.clone().unwrap_or_else(|| "{{ .Prompt }}".to_owned()),
             "details": facts.details(),
-            "model_info": facts.metadata,
+            "model_info": facts.metadata(wanted.verbose == Some(true)),
             "capabilities": facts.capabilities(),
             "modified_at": reply::time(facts.modified),
         });
@@ -98,14 +98,17 @@ pub(super) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
             return Err(Failure::bad_field("model", "model is required"));
         }
         let is_streamed = wanted.stream != Some(false);
-        let last = match app.facts.is_named(wanted.name()) {
+        let is_here = app.facts.is_named(wanted.name());
+        let last = match is_here {
             true => json!({ "status": "success" }),
             false => {
                 json!({ "error": format!("this server has the one model it was started with, {}: start it with another GGUF file for '{}'", app.facts.name, wanted.name()) })
             }
         };
         if !is_streamed {
-            return Ok(reply::object(&last));
+            // A client that reads one object takes the status for the outcome.
+            let refused = || Failure::not_found(last["error"].as_str().unwrap_or_default());
+            return if is_here { Ok(reply::object(&last)) } else { Err(refused()) };
         }
         let first = reply::line(&json!({ "status": "pulling manifest" }));
         Ok(reply::lines((first + &reply::line(&last)).into()))

@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::failure::Failure;
 
 /// The version of Ollama whose API this is; clients refuse what is too old.
-pub(crate) const VERSION: &str = "0.12.6";
+pub(crate) const VERSION: &str = "0.13.5";
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()

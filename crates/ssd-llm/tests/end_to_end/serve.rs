@@ -204,3 +204,89 @@ fn errors_are_those_that_clients_know() {
     assert_eq!(server.post("/api/generate", &long).status, 200);
     assert!(is_quiet(&server));
 }
+
+/// A metric's value.
+#[track_caller]
+fn metric(text: &str, name: &str) -> f64 {
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+}
+
+#[test]
+fn its_own_routes_tell_the_truth() {
+    let model = real_model();
+    let flags = ["--memory-budget=150M", "--ctx=512", "--max-batch=1"];
+    let server = Server::start(&model, &[&flags[..], &["--name=smol"]].concat());
+    assert_eq!(server.get("/health").json()["status"], "ok");
+    let text = "Hello world, ça va? 🌍";
+    let tokens = server.post("/tokenize", &json!({ "content": text })).json()["tokens"].clone();
+    assert_eq!(tokens, run_json(&["tokenize", &model, text])["tokens"]);
+    assert_eq!(server.post("/detokenize", &json!({ "tokens": tokens })).json(), json!({ "content": text }));
+    let pieces = server.post("/tokenize", &json!({ "content": "🌍", "with_pieces": true })).json();
+    assert!(pieces["tokens"][0]["piece"].is_array(), "a part of a character is bytes: {pieces}");
+    assert_eq!(server.post("/detokenize", &json!({ "tokens": [999_999] })).status, 400);
+    let messages = json!([{ "role": "user", "content": "Say hi" }]);
+    let prompt = server.post("/apply-template", &json!({ "messages": messages })).json()["prompt"].clone();
+    assert!(
+        prompt.as_str().unwrap().ends_with("<|im_start|>user\nSay hi<|im_end|>\n<|im_start|>assistant\n"),
+        "{prompt}"
+    );
+    let plan = server.get("/plan").json();
+    let planned = run_json(&["plan", &model, "--memory-budget=150M", "--ctx=512"]);
+    for name in ["weights_bytes", "pinned_bytes", "streamed_bytes_per_pass", "kv_bytes"] {
+        assert_eq!(plan[name], planned[name], "{name}");
+    }
+    let before = server.get("/metrics").body;
+    let body = json!({ "model": "smol", "messages": messages, "stream": false, "options": { "num_predict": 9, "temperature": 0 } });
+    let asked = |n: usize| (0..n).map(|_| server.post("/api/chat", &body).json()).collect::<Vec<_>>();
+    let answers = asked(2);
+    let after = server.get("/metrics").body;
+    let grown = |name: &str| metric(&after, name) - metric(&before, name);
+    let n_tokens: f64 = answers.iter().map(|answer| answer["eval_count"].as_f64().unwrap()).sum();
+    assert_eq!((grown("ssd_llm_requests_total"), grown("ssd_llm_generated_tokens_total")), (2.0, n_tokens));
+    assert_eq!(
+        (grown("ssd_llm_first_token_seconds_count"), grown("ssd_llm_between_tokens_seconds_count")),
+        (2.0, n_tokens - 2.0)
+    );
+    assert_eq!(grown("ssd_llm_prompt_cache_hits_total"), 1.0);
+    assert!(grown("ssd_llm_bytes_read_total") >= plan["streamed_bytes_per_pass"].as_f64().unwrap() * n_tokens / 2.0);
+    assert!(grown("ssd_llm_responses_total{status=\"2xx\"}") >= 2.0);
+    let stats = server.get("/stats").json();
+    let layers = stats["layers"].as_array().unwrap();
+    let sum = |name: &str| layers.iter().map(|layer| layer[name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(
+        (json!(sum("pinned_bytes")), json!(sum("streamed_bytes"))),
+        (plan["pinned_bytes"].clone(), plan["streamed_bytes_per_pass"].clone())
+    );
+    assert_eq!(layers.len(), 31);
+}
+
+#[test]
+fn texts_are_vectors_of_length_one() {
+    let model = real_model();
+    let server = Server::start(&model, &["--memory-budget=200M", "--ctx=256", "--name=smol"]);
+    let embed = |body: Value| server.post("/api/embed", &body).json();
+    let texts = ["The cat sat on the mat.", "A cat is sitting on a mat.", "Stock markets fell sharply today."];
+    let all = embed(json!({ "model": "smol", "input": texts }));
+    let vectors: Vec<Vec<f64>> = serde_json::from_value(all["embeddings"].clone()).unwrap();
+    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    assert!(vectors.iter().all(|v| v.len() == 576 && (product(v, v) - 1.0).abs() < 1e-5));
+    assert!(product(&vectors[0], &vectors[1]) > product(&vectors[0], &vectors[2]));
+    // Alone, a text is what it is among others; long texts are cut, or refused.
+    assert_eq!(embed(json!({ "model": "smol", "input": texts[1] }))["embeddings"][0], all["embeddings"][1]);
+    assert_eq!(
+        server.post("/api/embeddings", &json!({ "model": "smol", "prompt": texts[1] })).json()["embedding"],
+        all["embeddings"][1]
+    );
+    assert_eq!(
+        embed(json!({ "model": "smol", "input": texts[1], "dimensions": 10 }))["embeddings"][0]
+            .as_array()
+            .unwrap()
+            .len(),
+        10
+    );
+    let long = "word ".repeat(400);
+    assert_eq!(embed(json!({ "model": "smol", "input": long }))["prompt_eval_count"], 256);
+    assert_eq!(server.post("/api/embed", &json!({ "model": "smol", "input": long, "truncate": false })).status, 400);
+    assert_eq!(embed(json!({ "model": "smol", "input": [] }))["embeddings"], json!([]));
+}
