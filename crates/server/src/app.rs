@@ -155,7 +155,9 @@ impl App {
     pub(crate) fn check_name(&self, name: &str) -> Result<(), Failure> {
         match self.facts.is_named(name) {
             true => Ok(()),
-            false => Err(Failure { param: Some("model"), ..Failure::not_found(format!("model '{name}' not found")) }),
+            false => {
+                Err(Failure { param: Some("model".into()), ..Failure::not_found(format!("model '{name}' not found")) })
+            }
         }
     }
 }

@@ -11,20 +11,31 @@ pub(crate) const MAX_BODY_BYTES: usize = 8 << 20;
 
 /// Reads a body.
 ///
-/// Errors: it is empty, no JSON, or a field has the wrong type; Ollama's clients know the first two by their words.
+/// Errors: it is empty, no JSON, or a field has the wrong type, which is then named; Ollama's clients know the first two by
+/// their words.
 pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Failure> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Err(Failure::bad("missing request body"));
     }
     // A list would be taken for the fields in their order.
-    let is_object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    match serde_json::from_slice::<Value>(body) {
-        Err(error) => Err(Failure::bad(syntax(body, &error))),
-        Ok(_) if !is_object => Err(Failure::bad("the request's body must be a JSON object")),
-        Ok(value) => {
-            serde_json::from_value(value).map_err(|e| Failure::bad(format!("a field has the wrong type: {e}")))
-        }
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        let problem = |error| syntax(body, &error);
+        let not_an_object = |_| "the request's body must be a JSON object".to_owned();
+        return Err(Failure::bad(serde_json::from_slice::<Value>(body).map_or_else(problem, not_an_object)));
     }
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let read =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| (error.path().to_string(), error.into_inner()));
+    let value = read.map_err(|(path, error)| match error.classify() {
+        serde_json::error::Category::Data if path == "." => Failure::bad(format!("the request is not right: {error}")),
+        serde_json::error::Category::Data => {
+            let message = format!("a field has the wrong type: {path}: {error}");
+            Failure::bad_field(path, message)
+        }
+        _ => Failure::bad(syntax(body, &error)),
+    })?;
+    reader.end().map_err(|error| Failure::bad(syntax(body, &error)))?;
+    Ok(value)
 }
 
 /// A syntax error in the words of the Go programs that clients were written against, and where it is.
@@ -57,6 +68,10 @@ mod tests {
         assert!(message("{\"a\":\n 2").starts_with("unexpected end of JSON input"));
         assert!(message("{\"a\":\"1\"}").starts_with("a field has the wrong type"));
         assert_eq!(message("[]"), "the request's body must be a JSON object");
+        let wrong = read::<BTreeMap<String, u32>>(&Bytes::from_static(b"{\"a\": \"1\"}")).unwrap_err();
+        assert_eq!(wrong.param.as_deref(), Some("a"));
+        assert!(message("7").contains("must be a JSON object"));
+        assert!(message("{} 2").starts_with("invalid character '2'"));
         assert_eq!(read::<Value>(&Bytes::from_static(b" {} ")).unwrap(), serde_json::json!({}));
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with a request, before an API gives it its own shape.
 
+use std::borrow::Cow;
+
 use axum::http::StatusCode;
 use engine::EngineError;
 use model::ModelError;
@@ -12,7 +14,7 @@ pub(crate) struct Failure {
     /// The number of tokens of a prompt that is too long, and of the context.
     pub(crate) too_long: Option<(usize, usize)>,
     /// The name of the request's field that is wrong, where one is.
-    pub(crate) param: Option<&'static str>,
+    pub(crate) param: Option<Cow<'static, str>>,
 }
 
 impl Failure {
@@ -26,8 +28,8 @@ impl Failure {
     }
 
     /// A field of the request is wrong.
-    pub(crate) fn bad_field(param: &'static str, message: impl Into<String>) -> Failure {
-        Failure { param: Some(param), ..Failure::bad(message) }
+    pub(crate) fn bad_field(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Failure {
+        Failure { param: Some(param.into()), ..Failure::bad(message) }
     }
 
     /// There is no such thing.

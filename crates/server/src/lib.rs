@@ -26,6 +26,7 @@ mod parts;
 mod prompt;
 mod stream;
 mod structured;
+mod tools;
 
 pub use listen::Server;
 pub use options::ServerOptions;

@@ -22,7 +22,7 @@ pub(crate) enum Part {
 }
 
 /// Takes an answer apart.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Splitter {
     state: State,
     splits_thinking: bool,

@@ -21,10 +21,10 @@ pub(crate) trait Format: Send + 'static {
         String::new()
     }
 
-    /// What is sent for a piece of answer `index`; nothing if it is empty.
+    /// What is sent for a piece of answer `index`; nothing if it is empty. Where one answer fails, that is the end of all.
     fn piece(&mut self, index: usize, piece: Piece) -> String;
 
-    /// What is sent when all answers have ended.
+    /// What is sent when all answers have ended as they should.
     fn end(&mut self) -> String {
         String::new()
     }
@@ -74,7 +74,10 @@ impl<F: Format> State<F> {
                 return None;
             }
             match tokio::time::timeout(IDLE, self.pieces.next()).await {
-                Ok(Some((index, piece))) => self.ready.push_back(self.format.piece(index, piece)),
+                Ok(Some((index, piece))) => {
+                    self.has_ended = matches!(piece, Piece::Failed(_));
+                    self.ready.push_back(self.format.piece(index, piece));
+                }
                 Ok(None) => {
                     self.has_ended = true;
                     self.ready.push_back(self.format.end());

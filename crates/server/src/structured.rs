@@ -1,8 +1,9 @@
-//! What an answer has to be, as requests say it: any JSON object, or what a schema allows.
+//! What an answer has to be, as requests say it: any JSON object, what a schema allows, or calls of tools.
 
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::tools::Choice;
 
 /// The shape of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,13 @@ pub(crate) enum Shape {
     Json,
     /// What a JSON schema allows.
     Schema(Value),
+    /// Calls of tools as the choice says, each tool `{"type": "function", "function": {...}}`.
+    Calls {
+        tools: Vec<Value>,
+        choice: Choice,
+        /// Whether there may be more than one.
+        is_parallel: bool,
+    },
 }
 
 impl Shape {
@@ -28,6 +36,76 @@ impl Shape {
                 let message = format!("invalid format: {shown}; expected \"json\" or a valid JSON Schema object");
                 Err(Failure::bad_field("format", message))
             }
+        }
+    }
+
+    /// Reads OpenAI's `response_format`, where a schema is under `json_schema`, and `text.format`, where it is not; `param` is
+    /// the field's name. llama.cpp's schema beside `json_object` is understood too.
+    ///
+    /// Errors: it is of another type, or has no schema.
+    pub(crate) fn of_openai(format: Option<&Value>, param: &'static str) -> Result<Option<Shape>, Failure> {
+        let Some(format) = format.filter(|format| !format.is_null()) else { return Ok(None) };
+        let schema = format.get("json_schema").unwrap_or(format).get("schema").filter(|schema| !schema.is_null());
+        match (format["type"].as_str(), schema) {
+            (Some("text"), _) => Ok(None),
+            (Some("json_object"), None) => Ok(Some(Shape::Json)),
+            (Some("json_object" | "json_schema"), Some(schema)) if schema.is_object() || schema.is_boolean() => {
+                Ok(Some(Shape::Schema(schema.clone())))
+            }
+            (Some("json_object" | "json_schema"), Some(_)) => {
+                Err(Failure::bad_field(param, format!("{param}: the schema must be an object")))
+            }
+            (Some("json_schema"), None) => Err(Failure::bad_field(param, format!("{param}: the schema is missing"))),
+            _ => Err(Failure::bad_field(
+                param,
+                format!("{param} must be an object whose type is \"text\", \"json_object\" or \"json_schema\""),
+            )),
+        }
+    }
+
+    /// Whether the answer can be nothing else than JSON, which is then no call of a tool, whatever it looks like.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self, Shape::Json | Shape::Schema(_))
+    }
+
+    /// Whether the answer is JSON or calls from its first token on, with no thoughts before.
+    pub(crate) fn is_forced(&self) -> bool {
+        match self {
+            Shape::Json | Shape::Schema(_) => true,
+            Shape::Calls { choice, .. } => choice.is_forced(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn formats_are_read_as_openai_writes_them() {
+        let schema = json!({ "type": "object" });
+        let read = |format: Value| Shape::of_openai(Some(&format), "response_format");
+        assert_eq!(Shape::of_openai(None, "response_format").unwrap(), None);
+        assert_eq!(read(json!(null)).unwrap(), None);
+        assert_eq!(read(json!({ "type": "text" })).unwrap(), None);
+        assert_eq!(read(json!({ "type": "json_object" })).unwrap(), Some(Shape::Json));
+        for format in [
+            json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": schema, "strict": true } }),
+            json!({ "type": "json_schema", "name": "x", "schema": schema }),
+            json!({ "type": "json_object", "schema": schema }),
+        ] {
+            assert_eq!(read(format.clone()).unwrap(), Some(Shape::Schema(schema.clone())), "{format}");
+        }
+        for wrong in [
+            json!("json"),
+            json!({}),
+            json!({ "type": "xml" }),
+            json!({ "type": "json_schema" }),
+            json!({ "type": "json_schema", "json_schema": { "schema": 1 } }),
+        ] {
+            assert_eq!(read(wrong.clone()).unwrap_err().param.as_deref(), Some("response_format"), "{wrong}");
         }
     }
 }

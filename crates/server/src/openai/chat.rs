@@ -1,0 +1,424 @@
+//! `/v1/chat/completions`: a conversation.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use engine::{FinishReason, Generation};
+use futures_util::future::try_join_all;
+use model::Tokenizer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ask::{Ask, Tools, Unknown};
+use super::logprobs::Entry;
+use super::sampling::{Sampling, max_tokens};
+use super::usage::Usage;
+use super::{DONE, IDLE, error_event, event, events, object, respond};
+use crate::answer::{Answer, Piece};
+use crate::app::App;
+use crate::failure::Failure;
+use crate::keep_alive::Guard;
+use crate::parts::{Part, Splitter};
+use crate::prompt::{Conversation, message, tool_call};
+use crate::stream::{Format, body};
+use crate::structured::Shape;
+
+/// Who may speak; `function` is what `tool` was called once.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// The request, besides [`Sampling`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ChatBody {
+    model: Option<String>,
+    messages: Option<Vec<Message>>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    max_tokens: Option<i64>,
+    max_completion_tokens: Option<i64>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+    response_format: Option<Value>,
+    tools: Option<Vec<Value>>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
+    reasoning_effort: Option<String>,
+    chat_template_kwargs: Option<TemplateOptions>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct StreamOptions {
+    pub(super) include_usage: Option<bool>,
+}
+
+/// What llama.cpp and vLLM let through to the template, as far as it is known here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TemplateOptions {
+    enable_thinking: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Message {
+    role: String,
+    content: Option<Value>,
+    name: Option<String>,
+    tool_calls: Option<Vec<Call>>,
+    tool_call_id: Option<String>,
+    reasoning_content: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Call {
+    id: Option<String>,
+    function: Function,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Function {
+    name: String,
+    arguments: Value,
+}
+
+pub(super) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond(answer(&app, &bytes).await)
+}
+
+async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+    let mut wanted: ChatBody = crate::body::read(bytes)?;
+    let sampling: Sampling = crate::body::read(bytes)?;
+    let model = super::model_name(app, wanted.model.take())?;
+    let guard = Guard::new(app, None);
+    let messages = wanted.messages.filter(|messages| !messages.is_empty());
+    let messages = messages.ok_or_else(|| Failure::bad_field("messages", "messages are missing: send one at least"))?;
+    let messages = messages.into_iter().map(Message::for_template).collect::<Result<_, _>>()?;
+    let told = wanted.chat_template_kwargs.and_then(|options| options.enable_thinking);
+    let thinking = told.or(wanted.reasoning_effort.map(|effort| effort != "none"));
+    let max_tokens = match wanted.max_completion_tokens {
+        None => max_tokens("max_tokens", wanted.max_tokens, 1)?,
+        some => max_tokens("max_completion_tokens", some, 1)?,
+    };
+    let logprobs = super::logprobs::of_chat(wanted.logprobs, wanted.top_logprobs)?;
+    let tool_choice = wanted.tool_choice.as_ref();
+    let ask = Ask {
+        conversation: Conversation { messages, thinking, ..Conversation::default() },
+        tools: Tools::read(wanted.tools, tool_choice, wanted.parallel_tool_calls, Unknown::Refused)?,
+        shape: Shape::of_openai(wanted.response_format.as_ref(), "response_format")?,
+        sampling,
+        max_tokens,
+        logprobs,
+        truncates: false,
+    };
+    let is_parallel = ask.tools.is_parallel;
+    let (answers, splitter) = ask.begin(app).await?;
+    let choice = Choice { splitter, n_calls: 0, is_parallel, logprobs: logprobs.map(|_| Vec::new()) };
+    let writer = Writer {
+        head: Head {
+            id: super::new_id("chatcmpl-"),
+            created: super::now(),
+            model,
+            system_fingerprint: super::fingerprint(app),
+        },
+        choices: vec![choice; answers.len()],
+        tokenizer: Arc::clone(&app.facts.tokenizer),
+        shows_usage: wanted.stream_options.and_then(|options| options.include_usage) == Some(true),
+        usage: Usage::default(),
+        _guard: Some(guard),
+    };
+    if wanted.stream == Some(true) {
+        return Ok(events(body(answers, writer)));
+    }
+    let generations = try_join_all(answers.into_iter().map(Answer::whole)).await?;
+    Ok(object(&writer.whole(&generations)))
+}
+
+impl Message {
+    /// As a chat template sees it.
+    fn for_template(self) -> Result<Value, Failure> {
+        if !ROLES.contains(&self.role.as_str()) {
+            let message = format!("{:?} is no role of a message: use one of {}", self.role, ROLES.join(", "));
+            return Err(Failure::bad_field("messages", message));
+        }
+        let content = self.content.unwrap_or_default();
+        if content.is_null() && self.role != "assistant" {
+            return Err(Failure::bad_field("messages", format!("a message of the {} has no content", self.role)));
+        }
+        let role = if self.role == "function" { "tool" } else { &self.role };
+        let mut message = message(role, &content)?;
+        if let Some(calls) = self.tool_calls.filter(|calls| !calls.is_empty()) {
+            let call = |call: &Call| tool_call(call.id.as_deref(), &call.function.name, &call.function.arguments);
+            message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
+        }
+        let more =
+            [("name", self.name), ("tool_call_id", self.tool_call_id), ("reasoning_content", self.reasoning_content)];
+        message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))));
+        Ok(Value::Object(message))
+    }
+}
+
+/// Writes the answers.
+struct Writer {
+    head: Head,
+    choices: Vec<Choice>,
+    tokenizer: Arc<Tokenizer>,
+    shows_usage: bool,
+    usage: Usage,
+    _guard: Option<Guard>,
+}
+
+/// What is the same in all chunks.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Head {
+    pub(super) id: String,
+    pub(super) created: u64,
+    pub(super) model: String,
+    pub(super) system_fingerprint: String,
+}
+
+/// How far an answer is.
+#[derive(Clone, Debug)]
+struct Choice {
+    splitter: Splitter,
+    n_calls: usize,
+    is_parallel: bool,
+    /// Of tokens whose text has not been shown, if they are wanted.
+    logprobs: Option<Vec<Entry>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Completion<'a> {
+    #[serde(flatten)]
+    head: &'a Head,
+    object: &'static str,
+    choices: Vec<Finished>,
+    usage: Usage,
+}
+
+#[derive(Debug, Serialize)]
+struct Finished {
+    index: usize,
+    message: Said,
+    logprobs: Option<Logprobs>,
+    finish_reason: &'static str,
+}
+
+/// An answer as a whole.
+#[derive(Debug, Default, Serialize)]
+struct Said {
+    role: &'static str,
+    /// None beside calls.
+    content: Option<String>,
+    refusal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Called>,
+}
+
+#[derive(Debug, Serialize)]
+struct Logprobs {
+    content: Vec<Entry>,
+    refusal: Option<Vec<Entry>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chunk<'a> {
+    #[serde(flatten)]
+    head: &'a Head,
+    object: &'static str,
+    choices: Vec<Chosen>,
+    /// Not there if it is not wanted, and `null` until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<Usage>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chosen {
+    index: usize,
+    delta: Delta,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Delta {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<Called>,
+}
+
+/// A call of a tool, or what is new of one.
+#[derive(Debug, Default, Serialize)]
+struct Called {
+    /// Chunks say which call they go on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: CalledFunction,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct CalledFunction {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    arguments: String,
+}
+
+impl Called {
+    fn new(name: String, arguments: String) -> Called {
+        let function = CalledFunction { name: Some(name), arguments };
+        Called { index: None, id: Some(super::new_id("call_")), r#type: Some("function"), function }
+    }
+}
+
+impl Choice {
+    /// Leaves out calls that are more than the request wants.
+    fn wanted(&mut self, mut parts: Vec<Part>) -> Vec<Part> {
+        parts.retain(|part| {
+            let is_call = matches!(part, Part::Call { .. });
+            self.n_calls += usize::from(is_call);
+            !is_call || self.is_parallel || self.n_calls == 1
+        });
+        parts
+    }
+
+    fn finish_reason(&self, reason: FinishReason) -> &'static str {
+        match reason {
+            FinishReason::Length => "length",
+            FinishReason::Stop | FinishReason::Cancelled if self.n_calls > 0 => "tool_calls",
+            FinishReason::Stop | FinishReason::Cancelled => "stop",
+        }
+    }
+
+    fn take_logprobs(&mut self) -> Option<Logprobs> {
+        let content = self.logprobs.as_mut().map(std::mem::take).filter(|entries| !entries.is_empty())?;
+        Some(Logprobs { content, refusal: None })
+    }
+}
+
+impl Writer {
+    fn whole(mut self, generations: &[Generation]) -> Value {
+        let mut choices = Vec::new();
+        for (index, (generation, choice)) in generations.iter().zip(&mut self.choices).enumerate() {
+            let mut parts = choice.splitter.push(&generation.text);
+            parts.extend(choice.splitter.finish());
+            let message = Said::new(choice.wanted(parts));
+            let entries = || generation.logprobs.iter().map(|step| Entry::new(&self.tokenizer, step)).collect();
+            let logprobs = choice.logprobs.is_some().then(|| Logprobs { content: entries(), refusal: None });
+            let finish_reason = choice.finish_reason(generation.finish_reason);
+            choices.push(Finished { index, message, logprobs, finish_reason });
+            self.usage.add(generation, index == 0);
+        }
+        let whole = Completion { head: &self.head, object: "chat.completion", choices, usage: self.usage };
+        serde_json::to_value(whole).expect("an answer can be written as JSON")
+    }
+
+    fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
+        let usage = self.shows_usage.then_some(usage);
+        event(&Chunk { head: &self.head, object: "chat.completion.chunk", choices, usage })
+    }
+
+    fn delta(&mut self, index: usize, delta: Delta, finish_reason: Option<&'static str>) -> String {
+        let logprobs = self.choices[index].take_logprobs();
+        self.chunk(vec![Chosen { index, delta, logprobs, finish_reason }], None)
+    }
+
+    fn parts(&mut self, index: usize, parts: Vec<Part>) -> String {
+        let before = self.choices[index].n_calls;
+        let parts = self.choices[index].wanted(parts);
+        let mut calls = before..;
+        let mut text = String::new();
+        for part in parts {
+            text += &match part {
+                Part::Text(text) => self.delta(index, Delta { content: Some(text), ..Delta::default() }, None),
+                Part::Thinking(text) => {
+                    self.delta(index, Delta { reasoning_content: Some(text), ..Delta::default() }, None)
+                }
+                Part::Call { name, arguments } => {
+                    let call = calls.next();
+                    let begin = Called { index: call, ..Called::new(name, String::new()) };
+                    let function = CalledFunction { name: None, arguments: arguments.to_string() };
+                    let rest = Called { index: call, function, ..Called::default() };
+                    let delta = |call| Delta { tool_calls: vec![call], ..Delta::default() };
+                    self.delta(index, delta(begin), None) + &self.delta(index, delta(rest), None)
+                }
+            };
+        }
+        text
+    }
+}
+
+impl Said {
+    fn new(parts: Vec<Part>) -> Said {
+        let (mut content, mut reasoning, mut tool_calls) = (String::new(), String::new(), Vec::new());
+        for part in parts {
+            match part {
+                Part::Text(text) => content += &text,
+                Part::Thinking(text) => reasoning += &text,
+                Part::Call { name, arguments } => tool_calls.push(Called::new(name, arguments.to_string())),
+            }
+        }
+        Said {
+            role: "assistant",
+            content: Some(content).filter(|text| tool_calls.is_empty() || !text.is_empty()),
+            refusal: None,
+            reasoning_content: Some(reasoning).filter(|text| !text.is_empty()),
+            tool_calls,
+        }
+    }
+}
+
+impl Format for Writer {
+    fn begin(&mut self) -> String {
+        let first = || Delta { role: Some("assistant"), content: Some(String::new()), ..Delta::default() };
+        (0..self.choices.len()).map(|index| self.delta(index, first(), None)).collect()
+    }
+
+    fn piece(&mut self, index: usize, piece: Piece) -> String {
+        let choice = &mut self.choices[index];
+        match piece {
+            Piece::Token { text, logprobs, .. } => {
+                if let (Some(entries), Some(step)) = (&mut choice.logprobs, logprobs) {
+                    entries.push(Entry::new(&self.tokenizer, &step));
+                }
+                let parts = choice.splitter.push(&text);
+                self.parts(index, parts)
+            }
+            Piece::Rest(text) => {
+                let parts = choice.splitter.push(&text);
+                self.parts(index, parts)
+            }
+            Piece::Done(generation) => {
+                let parts = choice.splitter.finish();
+                let rest = self.parts(index, parts);
+                self.usage.add(&generation, index == 0);
+                let reason = self.choices[index].finish_reason(generation.finish_reason);
+                rest + &self.delta(index, Delta::default(), Some(reason))
+            }
+            Piece::Failed(failure) => error_event(&failure),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        let usage = if self.shows_usage { self.chunk(Vec::new(), Some(self.usage)) } else { String::new() };
+        usage + DONE
+    }
+
+    fn idle(&self) -> &'static str {
+        IDLE
+    }
+}

@@ -1,0 +1,338 @@
+//! `/v1/completions`: texts that are continued as they are, without a template.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use engine::{FinishReason, GenerateRequest, Generation};
+use futures_util::future::try_join_all;
+use model::{SpecialTokens, TokenId, Tokenizer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ask::{begin_all, constrained};
+use super::chat::{Head, StreamOptions};
+use super::logprobs::Columns;
+use super::sampling::{Sampling, count, max_tokens};
+use super::usage::Usage;
+use super::{DONE, IDLE, error_event, event, events, object, respond};
+use crate::answer::{Answer, Piece};
+use crate::app::{App, Facts};
+use crate::failure::Failure;
+use crate::keep_alive::Guard;
+use crate::stream::{Format, body};
+use crate::structured::Shape;
+
+/// OpenAI's limit of a completion where a request sets none.
+const MAX_TOKENS: i64 = 16;
+
+/// The most prompts that a request may bring.
+const MAX_PROMPTS: usize = 128;
+
+/// The request, besides [`Sampling`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct CompletionBody {
+    model: Option<String>,
+    prompt: Option<Input>,
+    suffix: Option<String>,
+    echo: Option<bool>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    max_tokens: Option<i64>,
+    logprobs: Option<i64>,
+    best_of: Option<i64>,
+    /// vLLM has it here too.
+    response_format: Option<Value>,
+}
+
+/// Texts, or tokens.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a string, an array of strings, an array of tokens, or an array of such arrays")]
+pub(super) enum Input {
+    Text(String),
+    Texts(Vec<String>),
+    Tokens(Vec<TokenId>),
+    TokenLists(Vec<Vec<TokenId>>),
+}
+
+impl Input {
+    /// The tokens of each.
+    ///
+    /// Errors: there is no such token.
+    pub(super) fn tokens(self, facts: &Facts, param: &'static str) -> Result<Vec<Vec<TokenId>>, Failure> {
+        let lists = match self {
+            Input::Text(text) => vec![facts.encode(&text)],
+            Input::Texts(texts) => texts.iter().map(|text| facts.encode(text)).collect(),
+            Input::Tokens(tokens) => vec![tokens],
+            Input::TokenLists(lists) => lists,
+        };
+        let n_vocab = facts.tokenizer.vocab_len();
+        match lists.iter().flatten().find(|token| **token as usize >= n_vocab) {
+            Some(token) => {
+                let message = format!("{param} has the token {token}, and they go from 0 to {}", n_vocab - 1);
+                Err(Failure::bad_field(param, message))
+            }
+            None => Ok(lists),
+        }
+    }
+
+    /// The text of each.
+    fn texts(&self, tokenizer: &Tokenizer) -> Vec<String> {
+        let text = |tokens: &Vec<TokenId>| {
+            let pieces = tokens.iter().flat_map(|id| tokenizer.piece(*id, SpecialTokens::Show).into_owned());
+            String::from_utf8_lossy(&pieces.collect::<Vec<u8>>()).into_owned()
+        };
+        match self {
+            Input::Text(text) => vec![text.clone()],
+            Input::Texts(texts) => texts.clone(),
+            Input::Tokens(tokens) => vec![text(tokens)],
+            Input::TokenLists(lists) => lists.iter().map(text).collect(),
+        }
+    }
+}
+
+pub(super) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+    respond(answer(&app, &bytes).await)
+}
+
+async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+    let mut wanted: CompletionBody = crate::body::read(bytes)?;
+    let sampling: Sampling = crate::body::read(bytes)?;
+    let model = super::model_name(app, wanted.model.take())?;
+    let guard = Guard::new(app, None);
+    let numbers = Numbers::read(&wanted, &sampling)?;
+    let shape = Shape::of_openai(wanted.response_format.as_ref(), "response_format")?;
+    let request = GenerateRequest {
+        max_tokens: max_tokens("max_tokens", wanted.max_tokens.or(Some(MAX_TOKENS)), 0)?,
+        sampling: sampling.options(app.facts.tokenizer.vocab_len())?,
+        stop: sampling.stops()?,
+        // The best ones are told by them.
+        logprobs: numbers.logprobs.or((numbers.best_of > numbers.n).then_some(0)),
+        ..constrained(app, shape)?
+    };
+    let input = wanted.prompt.ok_or_else(|| Failure::bad_field("prompt", "prompt is missing"))?;
+    let is_echoed = wanted.echo == Some(true);
+    let read = move |app: &App| {
+        let texts = if is_echoed { input.texts(&app.facts.tokenizer) } else { Vec::new() };
+        Ok((texts, input.tokens(&app.facts, "prompt")?))
+    };
+    let (texts, prompts) = app.aside(read).await?;
+    if prompts.is_empty() || prompts.len() > MAX_PROMPTS {
+        let message = format!("a request must have 1 to {MAX_PROMPTS} prompts, not {}", prompts.len());
+        return Err(Failure::bad_field("prompt", message));
+    }
+    let n_choices = prompts.len() * numbers.n;
+    let echoed = texts.into_iter().flat_map(|text| std::iter::repeat_n(text, numbers.n));
+    let mut writer = Writer {
+        head: Head {
+            id: super::new_id("cmpl-"),
+            created: super::now(),
+            model,
+            system_fingerprint: super::fingerprint(app),
+        },
+        n: numbers.n,
+        echoed: echoed.collect(),
+        choices: vec![Choice { offset: 0, columns: numbers.logprobs.map(|_| Columns::default()) }; n_choices],
+        tokenizer: Arc::clone(&app.facts.tokenizer),
+        shows_usage: wanted.stream_options.and_then(|options| options.include_usage) == Some(true),
+        usage: Usage::default(),
+        _guard: Some(guard),
+    };
+    let begin = |prompt: &Vec<TokenId>| {
+        let request = GenerateRequest { prompt: prompt.clone(), ..request.clone() };
+        async move { begin_all(app, &request, numbers.best_of).await }
+    };
+    if wanted.stream == Some(true) {
+        let answers = try_join_all(prompts.iter().map(begin)).await?;
+        return Ok(events(body(answers.into_iter().flatten().collect(), writer)));
+    }
+    // As many at once as the engine takes in a pass or two; the rest waits here and not in its queue.
+    let mut choices = Vec::new();
+    for prompts in prompts.chunks((app.max_batch / numbers.best_of).max(1)) {
+        for answers in try_join_all(prompts.iter().map(begin)).await? {
+            let generations = try_join_all(answers.into_iter().map(Answer::whole)).await?;
+            choices.extend(writer.best(generations));
+        }
+    }
+    Ok(object(&writer.whole(choices)))
+}
+
+/// How many answers, and how much of them.
+#[derive(Clone, Copy, Debug)]
+struct Numbers {
+    n: usize,
+    best_of: usize,
+    logprobs: Option<usize>,
+}
+
+impl Numbers {
+    /// Reads them, and checks what does not go together.
+    fn read(wanted: &CompletionBody, sampling: &Sampling) -> Result<Numbers, Failure> {
+        let n = sampling.n()?;
+        let best_of = count("best_of", wanted.best_of, n)?;
+        let logprobs = super::logprobs::number(wanted.logprobs, "logprobs")?;
+        if best_of < n {
+            return Err(Failure::bad_field("best_of", format!("best_of must be {n} or more, as n is")));
+        }
+        if best_of > n && wanted.stream == Some(true) {
+            let message = "best_of cannot be streamed: the best is known at the end. Leave out stream or best_of";
+            return Err(Failure::bad_field("best_of", message));
+        }
+        if wanted.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
+            return Err(Failure::bad_field(
+                "suffix",
+                "suffix is not supported: this server continues texts at their end",
+            ));
+        }
+        if wanted.echo == Some(true) && logprobs.is_some() {
+            let message = "echo and logprobs do not go together here: the prompt's tokens have no log-probabilities";
+            return Err(Failure::bad_field("logprobs", message));
+        }
+        Ok(Numbers { n, best_of, logprobs })
+    }
+}
+
+/// Writes the texts.
+struct Writer {
+    head: Head,
+    /// Answers to each prompt.
+    n: usize,
+    /// What is shown before each answer, if anything.
+    echoed: Vec<String>,
+    choices: Vec<Choice>,
+    tokenizer: Arc<Tokenizer>,
+    shows_usage: bool,
+    usage: Usage,
+    _guard: Option<Guard>,
+}
+
+/// How far an answer is.
+#[derive(Clone, Debug)]
+struct Choice {
+    /// Characters of the text so far.
+    offset: usize,
+    /// Of tokens whose text has not been shown, if they are wanted.
+    columns: Option<Columns>,
+}
+
+#[derive(Debug, Serialize)]
+struct Completion<'a> {
+    #[serde(flatten)]
+    head: &'a Head,
+    object: &'static str,
+    choices: Vec<Chosen>,
+    /// Not there if it is not wanted, and `null` until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Option<Usage>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Chosen {
+    text: String,
+    index: usize,
+    logprobs: Option<Columns>,
+    finish_reason: Option<&'static str>,
+}
+
+fn finish_reason(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Length => "length",
+        FinishReason::Stop | FinishReason::Cancelled => "stop",
+    }
+}
+
+/// The mean log-probability of an answer's tokens.
+#[expect(clippy::cast_precision_loss, reason = "it is a mean")]
+fn mean_logprob(generation: &Generation) -> f32 {
+    let sum: f32 = generation.logprobs.iter().map(|step| step.chosen.logprob).sum();
+    sum / generation.logprobs.len().max(1) as f32
+}
+
+impl Writer {
+    /// Counts the answers to a prompt; the best of them, if there are more than are wanted.
+    fn best(&mut self, mut generations: Vec<Generation>) -> Vec<Generation> {
+        for (index, generation) in generations.iter().enumerate() {
+            self.usage.add(generation, index == 0);
+        }
+        if generations.len() > self.n {
+            generations.sort_by(|a, b| mean_logprob(b).total_cmp(&mean_logprob(a)));
+            generations.truncate(self.n);
+        }
+        generations
+    }
+
+    fn whole(mut self, generations: Vec<Generation>) -> Value {
+        let mut choices = Vec::new();
+        for (index, (generation, choice)) in generations.into_iter().zip(&mut self.choices).enumerate() {
+            for step in &generation.logprobs {
+                choice.push(&self.tokenizer, step);
+            }
+            let echoed = self.echoed.get(index).cloned().unwrap_or_default();
+            choices.push(Chosen {
+                text: echoed + &generation.text,
+                index,
+                logprobs: choice.columns.take(),
+                finish_reason: Some(finish_reason(generation.finish_reason)),
+            });
+        }
+        let usage = Some(Some(self.usage));
+        let whole = Completion { head: &self.head, object: "text_completion", choices, usage };
+        serde_json::to_value(whole).expect("an answer can be written as JSON")
+    }
+
+    fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
+        let usage = self.shows_usage.then_some(usage);
+        event(&Completion { head: &self.head, object: "text_completion", choices, usage })
+    }
+
+    fn text(&mut self, index: usize, text: String, finish_reason: Option<&'static str>) -> String {
+        if text.is_empty() && finish_reason.is_none() {
+            return String::new();
+        }
+        let logprobs = self.choices[index].columns.as_mut().map(std::mem::take).filter(|columns| !columns.is_empty());
+        self.chunk(vec![Chosen { text, index, logprobs, finish_reason }], None)
+    }
+}
+
+impl Choice {
+    fn push(&mut self, tokenizer: &Tokenizer, step: &engine::StepLogprobs) {
+        if let Some(columns) = &mut self.columns {
+            columns.push(tokenizer, step, &mut self.offset);
+        }
+    }
+}
+
+impl Format for Writer {
+    fn begin(&mut self) -> String {
+        let echoed = std::mem::take(&mut self.echoed);
+        echoed.into_iter().enumerate().map(|(index, text)| self.text(index, text, None)).collect()
+    }
+
+    fn piece(&mut self, index: usize, piece: Piece) -> String {
+        match piece {
+            Piece::Token { text, logprobs, .. } => {
+                if let Some(step) = logprobs {
+                    self.choices[index].push(&self.tokenizer, &step);
+                }
+                self.text(index, text, None)
+            }
+            Piece::Rest(text) => self.text(index, text, None),
+            Piece::Done(generation) => {
+                self.usage.add(&generation, index.is_multiple_of(self.n));
+                self.text(index, String::new(), Some(finish_reason(generation.finish_reason)))
+            }
+            Piece::Failed(failure) => error_event(&failure),
+        }
+    }
+
+    fn end(&mut self) -> String {
+        let usage = if self.shows_usage { self.chunk(Vec::new(), Some(self.usage)) } else { String::new() };
+        usage + DONE
+    }
+
+    fn idle(&self) -> &'static str {
+        IDLE
+    }
+}

@@ -1,0 +1,266 @@
+//! What comes of a response: items, and the events that tell how they come.
+//!
+//! An item is open until something of another kind comes. The answer as a whole is what the events have told.
+
+use std::sync::Arc;
+
+use engine::{FinishReason, Generation, StepLogprobs};
+use model::Tokenizer;
+use serde_json::{Map, Value, json};
+
+use super::super::logprobs::Entry;
+use super::super::{IDLE, new_id};
+use crate::answer::Piece;
+use crate::failure::Failure;
+use crate::keep_alive::Guard;
+use crate::parts::{Part, Splitter};
+use crate::stream::Format;
+
+/// How an answer is taken apart.
+pub(super) struct PartsOptions {
+    pub(super) splitter: Splitter,
+    pub(super) is_parallel: bool,
+    pub(super) shows_logprobs: bool,
+    pub(super) tokenizer: Arc<Tokenizer>,
+}
+
+/// Writes a response.
+pub(super) struct Writer {
+    /// As it is so far; its output has the items that are complete.
+    response: Value,
+    parts: PartsOptions,
+    open: Option<Open>,
+    n_events: usize,
+    n_calls: usize,
+    /// Of tokens whose text has not been shown.
+    logprobs: Vec<Entry>,
+    _guard: Option<Guard>,
+}
+
+/// An item that is not complete.
+struct Open {
+    kind: Kind,
+    id: String,
+    text: String,
+    logprobs: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Reasoning,
+}
+
+impl Kind {
+    /// The beginning of the names of the events about its text.
+    fn text_event(self) -> &'static str {
+        match self {
+            Kind::Message => "response.output_text",
+            Kind::Reasoning => "response.reasoning_text",
+        }
+    }
+}
+
+impl Open {
+    /// The item's one part.
+    fn part(&self) -> Value {
+        match self.kind {
+            Kind::Message => {
+                json!({ "type": "output_text", "text": self.text, "annotations": [], "logprobs": self.logprobs })
+            }
+            Kind::Reasoning => json!({ "type": "reasoning_text", "text": self.text }),
+        }
+    }
+
+    fn item(&self, status: &str, content: Value) -> Value {
+        match self.kind {
+            Kind::Message => {
+                json!({ "id": self.id, "type": "message", "status": status, "role": "assistant", "content": content })
+            }
+            Kind::Reasoning => {
+                json!({ "id": self.id, "type": "reasoning", "status": status, "summary": [], "content": content })
+            }
+        }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(response: Value, parts: PartsOptions, guard: Option<Guard>) -> Writer {
+        Writer { response, parts, open: None, n_events: 0, n_calls: 0, logprobs: Vec::new(), _guard: guard }
+    }
+
+    /// The response of an answer that is there as a whole.
+    pub(super) fn whole(mut self, generation: &Generation) -> Value {
+        generation.logprobs.iter().for_each(|step| self.add_logprobs(Some(step)));
+        let parts = self.parts.splitter.push(&generation.text);
+        self.show(parts);
+        self.finish(generation);
+        self.response
+    }
+
+    fn add_logprobs(&mut self, step: Option<&StepLogprobs>) {
+        let step = step.filter(|_| self.parts.shows_logprobs);
+        self.logprobs.extend(step.map(|step| Entry::new(&self.parts.tokenizer, step)));
+    }
+
+    fn event(&mut self, kind: &str, fields: Value) -> String {
+        let Value::Object(fields) = fields else { unreachable!("events have fields") };
+        let number = self.n_events;
+        self.n_events += 1;
+        let mut event =
+            Map::from_iter([("type".to_owned(), json!(kind)), ("sequence_number".to_owned(), json!(number))]);
+        event.extend(fields);
+        format!("event: {kind}\ndata: {}\n\n", Value::Object(event))
+    }
+
+    fn response_event(&mut self, kind: &str) -> String {
+        let response = self.response.clone();
+        self.event(kind, json!({ "response": response }))
+    }
+
+    fn output(&mut self) -> &mut Vec<Value> {
+        self.response["output"].as_array_mut().expect("a response has a list of items")
+    }
+
+    fn show(&mut self, parts: Vec<Part>) -> String {
+        let mut events = String::new();
+        for part in parts {
+            events += &match part {
+                Part::Text(text) => self.text(Kind::Message, &text),
+                Part::Thinking(text) => self.text(Kind::Reasoning, &text),
+                Part::Call { name, arguments } => self.call(&name, &arguments.to_string()),
+            };
+        }
+        events
+    }
+
+    /// More of an item's text; of a new item, if none of this kind is open.
+    fn text(&mut self, kind: Kind, text: &str) -> String {
+        let mut events = String::new();
+        if self.open.as_ref().is_none_or(|open| open.kind != kind) {
+            events += &self.close();
+            events += &self.begin_item(kind);
+        }
+        let logprobs = std::mem::take(&mut self.logprobs);
+        let index = self.output().len();
+        let open = self.open.as_mut().expect("it has just been opened");
+        open.text += text;
+        open.logprobs.extend_from_slice(&logprobs);
+        let mut fields = json!({ "item_id": open.id, "output_index": index, "content_index": 0, "delta": text });
+        if kind == Kind::Message {
+            fields["logprobs"] = json!(logprobs);
+        }
+        events + &self.event(&format!("{}.delta", kind.text_event()), fields)
+    }
+
+    fn begin_item(&mut self, kind: Kind) -> String {
+        let prefix = if kind == Kind::Message { "msg_" } else { "rs_" };
+        let open = Open { kind, id: new_id(prefix), text: String::new(), logprobs: Vec::new() };
+        let (id, index) = (open.id.clone(), self.output().len());
+        let (item, part) = (open.item("in_progress", json!([])), open.part());
+        self.open = Some(open);
+        let added = self.event("response.output_item.added", json!({ "output_index": index, "item": item }));
+        let fields = json!({ "item_id": id, "output_index": index, "content_index": 0, "part": part });
+        added + &self.event("response.content_part.added", fields)
+    }
+
+    /// Completes the item that is open, if one is.
+    fn close(&mut self) -> String {
+        let Some(mut open) = self.open.take() else { return String::new() };
+        // What remains belongs to tokens that show nothing.
+        if open.kind == Kind::Message {
+            open.logprobs.append(&mut self.logprobs);
+        }
+        let (id, index, part) = (&open.id, self.output().len(), open.part());
+        let item = open.item("completed", json!([part]));
+        let mut fields = json!({ "item_id": id, "output_index": index, "content_index": 0, "text": open.text });
+        if open.kind == Kind::Message {
+            fields["logprobs"] = json!(open.logprobs);
+        }
+        let text_done = self.event(&format!("{}.done", open.kind.text_event()), fields);
+        let fields = json!({ "item_id": id, "output_index": index, "content_index": 0, "part": part });
+        let part_done = self.event("response.content_part.done", fields);
+        text_done + &part_done + &self.add_item(item)
+    }
+
+    /// Puts an item that is complete into the response.
+    fn add_item(&mut self, item: Value) -> String {
+        let index = self.output().len();
+        self.output().push(item.clone());
+        self.event("response.output_item.done", json!({ "output_index": index, "item": item }))
+    }
+
+    fn call(&mut self, name: &str, arguments: &str) -> String {
+        self.n_calls += 1;
+        if self.n_calls > 1 && !self.parts.is_parallel {
+            return String::new();
+        }
+        let closed = self.close();
+        let (id, call_id, index) = (new_id("fc_"), new_id("call_"), self.output().len());
+        let item = |status: &str, arguments: &str| json!({ "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name, "arguments": arguments });
+        let fields = json!({ "output_index": index, "item": item("in_progress", "") });
+        let added = self.event("response.output_item.added", fields);
+        let fields = json!({ "item_id": id, "output_index": index, "delta": arguments });
+        let delta = self.event("response.function_call_arguments.delta", fields);
+        let fields = json!({ "item_id": id, "output_index": index, "name": name, "arguments": arguments });
+        let done = self.event("response.function_call_arguments.done", fields);
+        closed + &added + &delta + &done + &self.add_item(item("completed", arguments))
+    }
+
+    /// Completes the response.
+    fn finish(&mut self, generation: &Generation) -> String {
+        let parts = self.parts.splitter.finish();
+        let mut events = self.show(parts);
+        if self.open.is_none() && self.output().iter().all(|item| item["type"] == "reasoning") {
+            // An answer is a message, and be it empty.
+            events += &self.begin_item(Kind::Message);
+        }
+        events += &self.close();
+        let (input, output) = (generation.prompt_tokens, generation.tokens.len());
+        self.response["usage"] = json!({
+            "input_tokens": input,
+            "input_tokens_details": { "cached_tokens": generation.cached_tokens },
+            "output_tokens": output,
+            "output_tokens_details": { "reasoning_tokens": 0 },
+            "total_tokens": input + output,
+        });
+        if generation.finish_reason == FinishReason::Length {
+            self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+        }
+        self.response["status"] = json!("completed");
+        self.response["completed_at"] = json!(super::super::now());
+        events + &self.response_event("response.completed")
+    }
+
+    fn fail(&mut self, failure: &Failure) -> String {
+        self.response["status"] = json!("failed");
+        self.response["error"] = json!({ "code": "server_error", "message": failure.message });
+        self.response_event("response.failed")
+    }
+}
+
+impl Format for Writer {
+    fn begin(&mut self) -> String {
+        self.response_event("response.created") + &self.response_event("response.in_progress")
+    }
+
+    fn piece(&mut self, _: usize, piece: Piece) -> String {
+        match piece {
+            Piece::Token { text, logprobs, .. } => {
+                self.add_logprobs(logprobs.as_ref());
+                let parts = self.parts.splitter.push(&text);
+                self.show(parts)
+            }
+            Piece::Rest(text) => {
+                let parts = self.parts.splitter.push(&text);
+                self.show(parts)
+            }
+            Piece::Done(generation) => self.finish(&generation),
+            Piece::Failed(failure) => self.fail(&failure),
+        }
+    }
+
+    fn idle(&self) -> &'static str {
+        IDLE
+    }
+}
