@@ -236,6 +236,7 @@ impl Running {
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
             finish_reason: reason,
+            stop_text: self.stop.stopped_by().map(str::to_owned),
             timings: self.timings,
             prefill_reads: after_prefill.since(&self.at_start),
             decode_reads: reads.since(&after_prefill),

@@ -132,6 +132,8 @@ pub struct Generation {
     pub cached_tokens: usize,
     /// Why it ended.
     pub finish_reason: FinishReason,
+    /// The stop text that ended it, if one did.
+    pub stop_text: Option<String>,
     /// Where the time went.
     pub timings: Timings,
     /// What was read up to the first token.

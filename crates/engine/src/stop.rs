@@ -14,7 +14,8 @@ pub struct StopMatcher {
     stops: Vec<Stop>,
     /// The end of the text so far that begins a stop string.
     held: String,
-    stopped: bool,
+    /// The stop string that has come up.
+    stopped_by: Option<usize>,
 }
 
 /// What a piece of text led to.
@@ -30,21 +31,21 @@ impl StopMatcher {
     /// A matcher for `stops`; empty ones are ignored.
     pub fn new(stops: &[String]) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).map(|stop| Stop::new(stop)).collect();
-        Self { stops, held: String::new(), stopped: false }
+        Self { stops, held: String::new(), stopped_by: None }
     }
 
     /// Takes the next piece of the text.
     pub fn push(&mut self, text: &str) -> StopOutcome {
-        if self.stopped {
+        if self.stopped_by.is_some() {
             return StopOutcome { emit: String::new(), stopped: true };
         }
         let mut emit = std::mem::take(&mut self.held);
         let before = emit.len();
         emit.push_str(text);
         for (index, byte) in text.bytes().enumerate() {
-            if let Some(length) = self.advance(byte) {
-                self.stopped = true;
-                emit.truncate(before + index + 1 - length);
+            if let Some(stop) = self.advance(byte) {
+                self.stopped_by = Some(stop);
+                emit.truncate(before + index + 1 - self.stops[stop].bytes.len());
                 return StopOutcome { emit, stopped: true };
             }
         }
@@ -59,9 +60,16 @@ impl StopMatcher {
         std::mem::take(&mut self.held)
     }
 
-    /// Takes a byte; the length of the longest stop string that it completes.
+    /// The stop string that has come up, if one has.
+    pub fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.map(|stop| str::from_utf8(&self.stops[stop].bytes).expect("it was a string"))
+    }
+
+    /// Takes a byte; the longest stop string that it completes.
     fn advance(&mut self, byte: u8) -> Option<usize> {
-        self.stops.iter_mut().filter_map(|stop| stop.advance(byte).then_some(stop.bytes.len())).max()
+        let stops = self.stops.iter_mut().enumerate();
+        let complete = stops.filter_map(|(index, stop)| stop.advance(byte).then_some((stop.bytes.len(), index)));
+        complete.max().map(|(_, index)| index)
     }
 }
 
@@ -133,8 +141,11 @@ mod tests {
 
     #[test]
     fn the_first_complete_stop_string_wins_and_the_longer_of_two() {
-        assert_eq!(matcher(&["abcd", "bc"]).push("xabcd"), outcome("xa", true));
-        assert_eq!(matcher(&["c", "abc"]).push("xabc"), outcome("x", true));
+        for (stops, text, before, by) in [(["abcd", "bc"], "xabcd", "xa", "bc"), (["c", "abc"], "xabc", "x", "abc")] {
+            let mut stop = matcher(&stops);
+            assert_eq!((stop.stopped_by(), stop.push(text)), (None, outcome(before, true)));
+            assert_eq!(stop.stopped_by(), Some(by));
+        }
     }
 
     #[test]

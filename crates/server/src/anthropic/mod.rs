@@ -1,21 +1,43 @@
-//! Anthropic's API, `/v1/messages`.
+//! Anthropic's API, `/v1/messages`, as its clients and coding agents use it.
+//!
+//! `request` says what a request may bring, `conversation` makes of it what a template sees, `messages` answers. Tools that
+//! Anthropic's own server would run, caching hints and beta headers are taken without effect.
+//! Source: Anthropic's Messages API, version 2023-06-01.
+
+mod conversation;
+mod messages;
+mod request;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use axum::routing::post;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::failure::Failure;
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
+        .route("/v1/messages", post(messages::messages))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
 }
 
 /// Anthropic's error object, with the status.
 pub(crate) fn error(failure: &Failure) -> Response {
+    let id = id("req");
+    let mut response = (failure.status, axum::Json(error_object(failure, &id))).into_response();
+    let headers = response.headers_mut();
+    headers.insert("request-id", HeaderValue::from_str(&id).expect("letters and digits are a header"));
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert("retry-after", HeaderValue::from_static("5"));
+    }
+    response
+}
+
+fn error_object(failure: &Failure, id: &str) -> Value {
     let kind = match failure.status {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
@@ -25,10 +47,17 @@ pub(crate) fn error(failure: &Failure) -> Response {
         status if status.is_server_error() => "api_error",
         _ => "invalid_request_error",
     };
-    let object = json!({ "type": "error", "error": { "type": kind, "message": failure.message } });
-    let mut response = (failure.status, axum::Json(object)).into_response();
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
+    let message = match failure.too_long {
+        // Claude Code knows these words, and makes its conversation shorter. One token at least is for the answer.
+        Some((prompt, ctx)) => {
+            format!("prompt is too long: {prompt} tokens > {} maximum", ctx.saturating_sub(1))
+        }
+        None => failure.message.clone(),
+    };
+    json!({ "type": "error", "error": { "type": kind, "message": message }, "request_id": id })
+}
+
+/// A name for a thing of a kind: `msg_` and 24 digits.
+fn id(kind: &str) -> String {
+    format!("{kind}_{:024x}", rand::random::<u128>() >> 32)
 }

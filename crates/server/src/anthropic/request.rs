@@ -1,0 +1,167 @@
+//! What a request may bring.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A conversation that is to go on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MessagesBody {
+    /// The model's name.
+    pub(super) model: String,
+    /// The conversation. If its last message is the assistant's, the answer goes on with it.
+    pub(super) messages: Vec<Message>,
+    /// What the model is to be, ahead of the conversation.
+    pub(super) system: Option<Content>,
+    /// The most tokens of the answer; to count tokens it is not needed.
+    pub(super) max_tokens: Option<i64>,
+    /// Texts that end the answer and are no part of it.
+    pub(super) stop_sequences: Option<Vec<String>>,
+    /// Whether the answer comes as events.
+    pub(super) stream: Option<bool>,
+    /// Randomness; 0 takes the best token.
+    pub(super) temperature: Option<f32>,
+    /// The best tokens that together have this share of the probability are chosen from.
+    pub(super) top_p: Option<f32>,
+    /// So many of the best tokens are chosen from; 0 is all.
+    pub(super) top_k: Option<i64>,
+    /// What the model may call.
+    pub(super) tools: Option<Vec<Tool>>,
+    /// Whether it may, or must.
+    pub(super) tool_choice: Option<ToolChoice>,
+    /// Whether the model thinks aloud first, where it can.
+    pub(super) thinking: Option<Thinking>,
+}
+
+/// One message.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub(super) role: Role,
+    pub(super) content: Content,
+}
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Role {
+    User,
+    Assistant,
+    System,
+}
+
+/// A text, or blocks, each of which is read as a [`Block`].
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "content must be a string or an array of blocks")]
+pub(super) enum Content {
+    Text(String),
+    Blocks(Vec<Value>),
+}
+
+/// A piece of a message.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Block {
+    Text {
+        text: String,
+    },
+    /// No model here sees it.
+    Image {},
+    /// A document of text.
+    Document {
+        source: Source,
+        title: Option<String>,
+        context: Option<String>,
+    },
+    SearchResult {
+        source: String,
+        title: String,
+        content: Vec<Value>,
+    },
+    Thinking {
+        thinking: String,
+    },
+    RedactedThinking {},
+    ToolUse {
+        id: String,
+        name: String,
+        input: Value,
+    },
+    ToolResult {
+        tool_use_id: String,
+        content: Option<Content>,
+        is_error: Option<bool>,
+    },
+}
+
+/// Where a document's text is.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Source {
+    /// Here.
+    Text { data: String },
+    /// Here, in blocks.
+    Content { content: Content },
+    /// In a file of another kind, which is refused.
+    Base64 {},
+    /// Elsewhere, which is refused.
+    Url {},
+    /// Elsewhere, which is refused.
+    File {},
+}
+
+/// What the model may call.
+#[derive(Debug, Deserialize)]
+pub(super) struct Tool {
+    /// `custom` or nothing; tools of other types are those that Anthropic's server runs, and are left out.
+    #[serde(rename = "type")]
+    pub(super) kind: Option<String>,
+    #[serde(default)]
+    pub(super) name: String,
+    pub(super) description: Option<String>,
+    /// A JSON schema of what it takes.
+    pub(super) input_schema: Option<Value>,
+}
+
+/// Whether the model may call tools, or must.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ToolChoice {
+    /// As it likes.
+    Auto {},
+    /// It calls one of them.
+    Any {},
+    /// It calls this one.
+    Tool { name: String },
+    /// It calls none.
+    None {},
+}
+
+/// Whether the model thinks aloud first.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Thinking {
+    /// It does; how long is its own choice.
+    Enabled { display: Option<Display> },
+    /// It does if it wants to.
+    Adaptive { display: Option<Display> },
+    /// It does not.
+    Disabled {},
+}
+
+impl Thinking {
+    /// Whether there are thoughts, and they are shown.
+    pub(super) fn is_shown(&self) -> bool {
+        match self {
+            Thinking::Enabled { display } | Thinking::Adaptive { display } => *display != Some(Display::Omitted),
+            Thinking::Disabled {} => false,
+        }
+    }
+}
+
+/// Whether thoughts are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Display {
+    Summarized,
+    Omitted,
+}
