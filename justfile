@@ -17,6 +17,10 @@ check:
 test *ARGUMENTS:
     scripts/test.sh "$@"
 
+# The chat page in headless Chromium: just page --only axe --shots DIR; just page --url http://127.0.0.1:11434
+page *ARGUMENTS:
+    scripts/page-tests.sh "$@"
+
 # All that CI does.
 ci:
     .ci/run
