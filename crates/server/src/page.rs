@@ -16,10 +16,31 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 const HTML: &str = "text/html; charset=utf-8";
 
-const INDEX: &str = "<!doctype html><title>ssd-llm</title>";
+const JS: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+const INDEX: &str = include_str!("../assets/page/index.html");
 
 /// The page's other files, with their types.
-const FILES: [(&str, &str, &str); 0] = [];
+const FILES: [(&str, &str, &str); 16] = [
+    ("answers.js", JS, include_str!("../assets/page/answers.js")),
+    ("api.js", JS, include_str!("../assets/page/api.js")),
+    ("app.js", JS, include_str!("../assets/page/app.js")),
+    ("connection.js", JS, include_str!("../assets/page/connection.js")),
+    ("dialogs.js", JS, include_str!("../assets/page/dialogs.js")),
+    ("dom.js", JS, include_str!("../assets/page/dom.js")),
+    ("export.js", JS, include_str!("../assets/page/export.js")),
+    ("format.js", JS, include_str!("../assets/page/format.js")),
+    ("icon.svg", SVG, include_str!("../assets/page/icon.svg")),
+    ("inline.js", JS, include_str!("../assets/page/inline.js")),
+    ("live.js", JS, include_str!("../assets/page/live.js")),
+    ("markdown.js", JS, include_str!("../assets/page/markdown.js")),
+    ("messages.js", JS, include_str!("../assets/page/messages.js")),
+    ("store.js", JS, include_str!("../assets/page/store.js")),
+    ("style.css", CSS, include_str!("../assets/page/style.css")),
+    ("theme.js", JS, include_str!("../assets/page/theme.js")),
+];
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new().route("/", get(index)).route("/page/{name}", get(file))
