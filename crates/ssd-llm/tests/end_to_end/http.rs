@@ -50,7 +50,10 @@ impl Server {
     /// Sends a request whose answer the caller reads.
     pub(crate) fn begin(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server accepts");
-        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+        if !headers.iter().any(|(name, _)| *name == "Content-Length") {
+            head += &format!("Content-Length: {}\r\n", body.len());
+        }
         if !headers.iter().any(|(name, _)| *name == "Host") {
             head += "Host: localhost\r\n";
         }
