@@ -46,7 +46,9 @@ fn syntax(body: &[u8], error: &serde_json::Error) -> String {
     match body.get(at) {
         Some(byte) if !error.is_eof() => {
             let shown = char::from(*byte).escape_default();
-            format!("invalid character '{shown}' looking for beginning of value: {error}")
+            let is_key = error.to_string().starts_with("key must be a string");
+            let wanted = if is_key { "object key string" } else { "value" };
+            format!("invalid character '{shown}' looking for beginning of {wanted}: {error}")
         }
         _ => format!("unexpected end of JSON input: {error}"),
     }
