@@ -91,6 +91,9 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.keep_alive.leave();
+        if self.0.keep_alive.is_over() {
+            self.0.service.unload();
+        }
     }
 }
 

@@ -43,7 +43,8 @@ pub(super) async fn tags(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(super) async fn ps(State(app): State<Arc<App>>) -> Response {
-    if !app.service.snapshot().is_loaded {
+    // The thread may not have come to it yet.
+    if !app.service.snapshot().is_loaded || app.keep_alive.is_over() {
         return reply::object(&json!({ "models": [] }));
     }
     let mut model = listed(&app);
