@@ -109,7 +109,7 @@ pub(super) async fn begin_all(app: &Arc<App>, request: &GenerateRequest, n: usiz
 }
 
 impl Tools {
-    /// Reads `tools`, `tool_choice` and `parallel_tool_calls`. Tools of other kinds than functions are left out if `is_lenient`.
+    /// Reads `tools`, `tool_choice` and `parallel_tool_calls`; `unknown` is for tools that are no functions.
     ///
     /// Errors: a tool is no function or has no name, or what has to be called is not there.
     pub(super) fn read(

@@ -192,9 +192,9 @@ struct Choice {
 }
 
 #[derive(Debug, Serialize)]
-struct Completion<'a> {
+struct Completion {
     #[serde(flatten)]
-    head: &'a Head,
+    head: Head,
     object: &'static str,
     choices: Vec<Finished>,
     usage: Usage,
@@ -311,7 +311,7 @@ impl Choice {
 }
 
 impl Writer {
-    fn whole(mut self, generations: &[Generation]) -> Value {
+    fn whole(mut self, generations: &[Generation]) -> Completion {
         let mut choices = Vec::new();
         for (index, (generation, choice)) in generations.iter().zip(&mut self.choices).enumerate() {
             let mut parts = choice.splitter.push(&generation.text);
@@ -323,8 +323,7 @@ impl Writer {
             choices.push(Finished { index, message, logprobs, finish_reason });
             self.usage.add(generation, index == 0);
         }
-        let whole = Completion { head: &self.head, object: "chat.completion", choices, usage: self.usage };
-        serde_json::to_value(whole).expect("an answer can be written as JSON")
+        Completion { head: self.head, object: "chat.completion", choices, usage: self.usage }
     }
 
     fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
@@ -420,5 +419,114 @@ impl Format for Writer {
 
     fn idle(&self) -> &'static str {
         IDLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{failure, generation, objects, played, tokenizer};
+    use super::*;
+
+    fn writer(splitter: Splitter, is_parallel: bool) -> Writer {
+        let choice = Choice { splitter, n_calls: 0, is_parallel, logprobs: None };
+        Writer {
+            head: Head {
+                id: "chatcmpl-1".to_owned(),
+                created: 1,
+                model: "m".to_owned(),
+                system_fingerprint: "fp_1".to_owned(),
+            },
+            choices: vec![choice],
+            tokenizer: tokenizer(),
+            shows_usage: false,
+            usage: Usage::default(),
+            _guard: None,
+        }
+    }
+
+    fn as_json(writer: Writer, generations: &[Generation]) -> Value {
+        serde_json::to_value(writer.whole(generations)).expect("it can be written")
+    }
+
+    const ANSWER: &str = "<think>Hm.</think>I look.\n<tool_call>{\"name\":\"weather\",\"arguments\":{\"city\":\"Oslo\"}}</tool_call>\
+                          <tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>";
+
+    #[test]
+    fn thoughts_and_calls_are_told_apart_streamed_or_not() {
+        let new = || writer(Splitter::new(true, false, true), true);
+        let whole = as_json(new(), &[generation(ANSWER, FinishReason::Stop)]);
+        let choice = &whole["choices"][0];
+        let message = &choice["message"];
+        assert_eq!((&message["content"], &message["reasoning_content"]), (&json!("I look.\n"), &json!("Hm.")));
+        assert_eq!(choice["finish_reason"], "tool_calls");
+        let weather = json!({ "name": "weather", "arguments": "{\"city\":\"Oslo\"}" });
+        assert_eq!(message["tool_calls"][0]["function"], weather);
+        assert_eq!(message["tool_calls"][1]["function"], json!({ "name": "time", "arguments": "{}" }));
+
+        let text = played(new(), ANSWER, FinishReason::Stop);
+        assert!(text.ends_with(DONE));
+        let chunks = objects(&text);
+        let deltas: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
+        let joined = |name: &str| deltas.iter().filter_map(|delta| delta[name].as_str()).collect::<String>();
+        assert_eq!((joined("content"), joined("reasoning_content")), ("I look.\n".to_owned(), "Hm.".to_owned()));
+        let calls: Vec<&Value> = deltas.iter().filter_map(|delta| delta.get("tool_calls")).collect();
+        assert_eq!(calls.len(), 4);
+        assert_eq!((&calls[0][0]["index"], &calls[0][0]["type"]), (&json!(0), &json!("function")));
+        assert!(calls[0][0]["id"].as_str().is_some_and(|id| id.starts_with("call_")));
+        assert_eq!(calls[0][0]["function"], json!({ "name": "weather", "arguments": "" }));
+        assert_eq!(*calls[1], json!([{ "index": 0, "function": { "arguments": "{\"city\":\"Oslo\"}" } }]));
+        assert_eq!(calls[2][0]["index"], 1);
+        let (last, others) = chunks.split_last().expect("there are chunks");
+        assert_eq!(last["choices"][0]["finish_reason"], "tool_calls");
+        assert!(others.iter().all(|chunk| chunk["choices"][0]["finish_reason"].is_null()));
+        assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
+    }
+
+    #[test]
+    fn calls_beside_one_another_may_be_unwanted() {
+        let new = || writer(Splitter::new(true, false, true), false);
+        let whole = as_json(new(), &[generation(ANSWER, FinishReason::Stop)]);
+        assert_eq!(whole["choices"][0]["message"]["tool_calls"].as_array().map(Vec::len), Some(1));
+        assert_eq!(played(new(), ANSWER, FinishReason::Stop).matches("\"weather\"").count(), 1);
+        assert!(!played(new(), ANSWER, FinishReason::Stop).contains("\"time\""));
+    }
+
+    #[test]
+    fn an_answer_of_a_call_only_has_no_content_and_one_cut_short_says_so() {
+        let new = || writer(Splitter::new(false, false, true), true);
+        let call = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>";
+        let whole = as_json(new(), &[generation(call, FinishReason::Stop)]);
+        assert!(whole["choices"][0]["message"]["content"].is_null());
+        let whole = as_json(new(), &[generation(&call[..20], FinishReason::Length)]);
+        assert_eq!(whole["choices"][0]["message"]["content"], call[..20]);
+        assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    }
+
+    #[test]
+    fn what_fails_half_way_is_told_in_the_stream() {
+        let text = writer(Splitter::new(false, false, false), true).piece(0, failure());
+        assert_eq!(objects(&text)[0]["error"]["type"], "server_error");
+    }
+
+    #[test]
+    fn messages_are_checked() {
+        let read = |message: Value| serde_json::from_value::<Message>(message).unwrap().for_template();
+        let call = json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"a\":1}" } }]);
+        let said = read(json!({ "role": "assistant", "content": null, "tool_calls": call })).unwrap();
+        assert_eq!(said["tool_calls"][0]["function"]["arguments"], json!({ "a": 1 }));
+        assert_eq!(read(json!({ "role": "developer", "content": "x" })).unwrap()["role"], "system");
+        let parts = json!([{ "type": "text", "text": "a" }, { "type": "text", "text": "b" }]);
+        assert_eq!(read(json!({ "role": "user", "content": parts })).unwrap()["content"], "a\nb");
+        for wrong in [
+            json!({}),
+            json!({ "role": "robot", "content": "x" }),
+            json!({ "role": "user" }),
+            json!({ "role": "user", "content": 1 }),
+            json!({ "role": "user", "content": [{ "type": "image_url", "image_url": { "url": "x" } }] }),
+        ] {
+            assert_eq!(read(wrong.clone()).unwrap_err().param.as_deref(), Some("messages"), "{wrong}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `/v1/completions`: texts that are continued as they are, without a template.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -220,7 +221,7 @@ struct Choice {
 #[derive(Debug, Serialize)]
 struct Completion<'a> {
     #[serde(flatten)]
-    head: &'a Head,
+    head: Cow<'a, Head>,
     object: &'static str,
     choices: Vec<Chosen>,
     /// Not there if it is not wanted, and `null` until it is known.
@@ -263,7 +264,7 @@ impl Writer {
         generations
     }
 
-    fn whole(mut self, generations: Vec<Generation>) -> Value {
+    fn whole(mut self, generations: Vec<Generation>) -> Completion<'static> {
         let mut choices = Vec::new();
         for (index, (generation, choice)) in generations.into_iter().zip(&mut self.choices).enumerate() {
             for step in &generation.logprobs {
@@ -278,13 +279,12 @@ impl Writer {
             });
         }
         let usage = Some(Some(self.usage));
-        let whole = Completion { head: &self.head, object: "text_completion", choices, usage };
-        serde_json::to_value(whole).expect("an answer can be written as JSON")
+        Completion { head: Cow::Owned(self.head), object: "text_completion", choices, usage }
     }
 
     fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
         let usage = self.shows_usage.then_some(usage);
-        event(&Completion { head: &self.head, object: "text_completion", choices, usage })
+        event(&Completion { head: Cow::Borrowed(&self.head), object: "text_completion", choices, usage })
     }
 
     fn text(&mut self, index: usize, text: String, finish_reason: Option<&'static str>) -> String {

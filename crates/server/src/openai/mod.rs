@@ -12,6 +12,8 @@ mod logprobs;
 mod models;
 mod responses;
 mod sampling;
+#[cfg(test)]
+mod testing;
 mod usage;
 
 use std::sync::Arc;

@@ -27,18 +27,18 @@ const REPEAT_LAST_N: usize = 64;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Sampling {
-    pub(super) temperature: Option<f32>,
-    pub(super) top_p: Option<f32>,
+    pub(super) temperature: Option<f64>,
+    pub(super) top_p: Option<f64>,
     seed: Option<i64>,
     stop: Option<Texts>,
-    frequency_penalty: Option<f32>,
-    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f64>,
+    presence_penalty: Option<f64>,
     logit_bias: Option<BTreeMap<String, f32>>,
     n: Option<i64>,
     top_k: Option<i64>,
-    min_p: Option<f32>,
-    repeat_penalty: Option<f32>,
-    repetition_penalty: Option<f32>,
+    min_p: Option<f64>,
+    repeat_penalty: Option<f64>,
+    repetition_penalty: Option<f64>,
     repeat_last_n: Option<i64>,
 }
 
@@ -66,10 +66,8 @@ impl Sampling {
     pub(super) fn options(&self, n_vocab: usize) -> Result<SamplingOptions, Failure> {
         let frequency_penalty = number("frequency_penalty", self.frequency_penalty, 0.0, -2.0, 2.0)?;
         let presence_penalty = number("presence_penalty", self.presence_penalty, 0.0, -2.0, 2.0)?;
-        let repeat_penalty = self.repeat_penalty.or(self.repetition_penalty).unwrap_or(1.0);
-        if !(repeat_penalty > 0.0 && repeat_penalty.is_finite()) {
-            return Err(Failure::bad_field("repeat_penalty", "repeat_penalty must be a number above 0"));
-        }
+        let repeat_penalty = self.repeat_penalty.or(self.repetition_penalty);
+        let repeat_penalty = number("repeat_penalty", repeat_penalty, 1.0, 0.01, 100.0)?;
         // OpenAI's penalties look at the whole text.
         let is_whole = frequency_penalty != 0.0 || presence_penalty != 0.0;
         let repeat_last_n = match self.repeat_last_n {
@@ -152,10 +150,11 @@ pub(super) fn max_tokens(param: &'static str, n: Option<i64>, least: i64) -> Res
     }
 }
 
-fn number(param: &'static str, value: Option<f32>, default: f32, least: f32, most: f32) -> Result<f32, Failure> {
+#[expect(clippy::cast_possible_truncation, reason = "that is the engine's precision")]
+fn number(param: &'static str, value: Option<f64>, default: f64, least: f64, most: f64) -> Result<f32, Failure> {
     let value = value.unwrap_or(default);
     if (least..=most).contains(&value) {
-        return Ok(value);
+        return Ok(value as f32);
     }
     Err(Failure::bad_field(param, format!("{param} must be between {least} and {most}, not {value}")))
 }

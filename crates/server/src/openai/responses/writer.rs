@@ -211,11 +211,12 @@ impl Writer {
     fn finish(&mut self, generation: &Generation) -> String {
         let parts = self.parts.splitter.finish();
         let mut events = self.show(parts);
-        if self.open.is_none() && self.output().iter().all(|item| item["type"] == "reasoning") {
+        events += &self.close();
+        if self.output().iter().all(|item| item["type"] == "reasoning") {
             // An answer is a message, and be it empty.
             events += &self.begin_item(Kind::Message);
+            events += &self.close();
         }
-        events += &self.close();
         let (input, output) = (generation.prompt_tokens, generation.tokens.len());
         self.response["usage"] = json!({
             "input_tokens": input,
@@ -262,5 +263,106 @@ impl Format for Writer {
 
     fn idle(&self) -> &'static str {
         IDLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::{failure, generation, objects, played, tokenizer};
+    use super::*;
+
+    fn writer(has_tools: bool) -> Writer {
+        let splitter = Splitter::new(true, false, has_tools);
+        let parts = PartsOptions { splitter, is_parallel: true, shows_logprobs: false, tokenizer: tokenizer() };
+        Writer::new(json!({ "id": "resp_1", "status": "in_progress", "output": [] }), parts, None)
+    }
+
+    /// An item without what is different every time.
+    fn known(item: &Value) -> Value {
+        let mut item = item.clone();
+        let all = item.as_object_mut().expect("an item is an object");
+        all.remove("id");
+        all.remove("call_id");
+        item
+    }
+
+    #[test]
+    fn every_item_is_told_from_its_beginning_to_its_end() {
+        let answer = "<think>Hm.</think>I look.<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>";
+        let text = played(writer(true), answer, FinishReason::Stop);
+        let events = objects(&text);
+        let mut kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().expect("a type")).collect();
+        kinds.dedup();
+        let about_text = |name: &str| {
+            let of_text = [format!("response.{name}.delta"), format!("response.{name}.done")];
+            [
+                "response.output_item.added",
+                "response.content_part.added",
+                &of_text[0],
+                &of_text[1],
+                "response.content_part.done",
+                "response.output_item.done",
+            ]
+            .map(str::to_owned)
+        };
+        let call = [
+            "response.output_item.added",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "response.output_item.done",
+        ];
+        let expected = ["response.created", "response.in_progress"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(about_text("reasoning_text"))
+            .chain(about_text("output_text"))
+            .chain(call.map(str::to_owned))
+            .chain(["response.completed".to_owned()]);
+        assert_eq!(kinds, expected.collect::<Vec<_>>());
+        assert!((0..).zip(&events).all(|(number, event)| event["sequence_number"] == number));
+        assert!(
+            text.split("\n\n")
+                .filter(|event| !event.is_empty())
+                .zip(&kinds)
+                .all(|(event, _)| event.starts_with("event: response."))
+        );
+
+        let last = &events.last().expect("there are events")["response"];
+        let whole = writer(true).whole(&generation(answer, FinishReason::Stop));
+        let items =
+            |response: &Value| response["output"].as_array().map(|all| all.iter().map(known).collect::<Vec<_>>());
+        assert_eq!(items(last), items(&whole));
+        assert_eq!((&last["status"], &last["incomplete_details"]), (&json!("completed"), &Value::Null));
+        for (index, item) in (0..).zip(last["output"].as_array().expect("a list")) {
+            let of_item: Vec<&Value> = events.iter().filter(|event| event["output_index"] == index).collect();
+            let ids = of_item.iter().map(|event| event.get("item_id").unwrap_or(&event["item"]["id"]));
+            assert!(of_item.len() > 3 && ids.clone().all(|id| *id == item["id"]), "{item}");
+        }
+    }
+
+    #[test]
+    fn what_was_said_between_two_calls_is_a_message_of_its_own() {
+        let call = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call>";
+        let whole = writer(true).whole(&generation(&format!("a{call}b{call}"), FinishReason::Stop));
+        let kinds: Vec<_> = whole["output"].as_array().expect("a list").iter().map(|item| &item["type"]).collect();
+        assert_eq!(kinds, ["message", "function_call", "message", "function_call"]);
+    }
+
+    #[test]
+    fn there_is_a_message_even_if_it_is_empty_and_a_limit_is_told() {
+        let whole = writer(false).whole(&generation("<think>a", FinishReason::Length));
+        assert_eq!(whole["output"][0]["content"][0]["text"], "a");
+        assert_eq!(whole["output"][1]["content"][0]["text"], "");
+        assert_eq!(whole["incomplete_details"]["reason"], "max_output_tokens");
+        assert_eq!(whole["status"], "completed");
+    }
+
+    #[test]
+    fn what_fails_half_way_is_told_in_the_stream() {
+        let events = objects(&writer(false).piece(0, failure()));
+        assert_eq!(
+            (&events[0]["type"], &events[0]["response"]["status"]),
+            (&json!("response.failed"), &json!("failed"))
+        );
     }
 }
