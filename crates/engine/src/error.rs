@@ -76,6 +76,12 @@ pub enum EngineError {
     /// A sampling option is out of its range, or no token could be chosen.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// A grammar, schema or regular expression does not compile, or became too complex while it was followed.
+    #[error("the grammar cannot be used: {message}")]
+    Grammar {
+        /// What is wrong with it.
+        message: String,
+    },
     /// A prompt has no tokens.
     #[error("the prompt is empty: give some text")]
     EmptyPrompt,

@@ -7,10 +7,10 @@ use forward::Logits;
 use model::{Pooling, SpecialTokens, TextDecoder, TokenId, Tokenizer};
 use store::ReadStats;
 
-use crate::EngineError;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation, Overflow, StepLogprobs, Timings};
 use crate::sampler::{Sampler, logprob_of, top_logprobs};
 use crate::stop::StopMatcher;
+use crate::{Constraint, EngineError};
 
 /// Where a generation's events go; breaking from it cancels.
 pub(crate) type Listener<'a> = &'a mut dyn FnMut(Event) -> ControlFlow<()>;
@@ -24,6 +24,7 @@ pub(crate) struct Running {
     max_tokens: usize,
     n_logprobs: Option<usize>,
     sampler: Sampler,
+    constraint: Option<Constraint>,
     decoder: TextDecoder,
     stop: StopMatcher,
     pooling: Option<Pooling>,
@@ -56,6 +57,7 @@ impl Running {
             max_tokens: request.max_answer(ctx),
             n_logprobs: request.logprobs,
             sampler: Sampler::new(&request.sampling),
+            constraint: request.constraint,
             decoder: TextDecoder::default(),
             stop: StopMatcher::new(&request.stop),
             pooling: request.pooling,
@@ -158,13 +160,27 @@ impl Running {
         if self.n_generated() == self.max_tokens {
             return Ok(Some(FinishReason::Length));
         }
-        let token = self.sampler.sample(logits.row(row), &self.context)?;
+        let token = self.sample(logits.row(row))?;
         if tokenizer.is_end_of_generation(token) {
             return Ok(Some(FinishReason::Stop));
         }
         let ended = self.take(token, logits.row(row), tokenizer, listener);
+        let ended = match &mut self.constraint {
+            Some(constraint) if ended.is_none() => {
+                constraint.accept(token)?;
+                constraint.is_complete().then_some(FinishReason::Stop)
+            }
+            _ => ended,
+        };
         let is_full = self.n_generated() == self.max_tokens;
         Ok(ended.or(is_full.then_some(FinishReason::Length)))
+    }
+
+    fn sample(&mut self, logits: &[f32]) -> Result<TokenId, EngineError> {
+        match &mut self.constraint {
+            Some(constraint) => self.sampler.sample_allowed(logits, &self.context, constraint),
+            None => Ok(self.sampler.sample(logits, &self.context)?),
+        }
     }
 
     /// Adds a token to the text and shows what can be shown; the reason if that ends the generation.

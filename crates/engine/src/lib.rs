@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: tensors, flags, HTTP.
 
+mod constraint;
 mod error;
 mod fingerprint;
 mod generation;
@@ -20,6 +21,7 @@ mod service;
 mod sizing;
 mod stop;
 
+pub use constraint::{CallFormat, Constraint, Grammar, GrammarCompiler, TokenMask, Tool, ToolCalls, ToolChoice};
 pub use error::EngineError;
 pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};
 pub use passes::{Pass, PassesRequest, TimedPasses, time_passes};

@@ -45,6 +45,8 @@ pub struct EngineOptions {
     pub kv_type: KvType,
     /// What a token sees of those before it; the model's own window may be narrower.
     pub window: Window,
+    /// Whether memory is set aside for following grammars.
+    pub grammars: bool,
     /// The arithmetic to use.
     pub kernels: &'static Kernels,
 }
@@ -63,6 +65,7 @@ impl Default for EngineOptions {
             max_sequences: 1,
             kv_type: KvType::F16,
             window: Window::ALL,
+            grammars: false,
             kernels: Kernels::detect(),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::{Pooling, TokenId};
 use store::ReadStats;
 
-use crate::{SamplingOptions, TokenLogprob};
+use crate::{Constraint, SamplingOptions, TokenLogprob};
 
 /// A request to continue a prompt.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,8 @@ pub struct GenerateRequest {
     pub overflow: Overflow,
     /// Instead of an answer, the prompt's hidden states are wanted.
     pub pooling: Option<Pooling>,
+    /// Keeps the generated text in a grammar. One that may be ended by [`GenerateRequest::max_tokens`] may be incomplete.
+    pub constraint: Option<Constraint>,
 }
 
 /// What happens when prompt and answer are longer than the context.
@@ -107,7 +109,7 @@ pub enum Event<'a> {
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended its answer, or a stop text came up.
+    /// The model ended its answer, or its constraint did, or a stop text came up.
     Stop,
     /// The limit of tokens was reached, or the context is full.
     Length,

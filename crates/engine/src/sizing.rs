@@ -20,6 +20,9 @@ const PROGRAM_BYTES: u64 = 12 << 20;
 /// A sampler's candidates: an id, a logit and a probability for each token of the vocabulary.
 const SAMPLER_BYTES_PER_TOKEN: u64 = 16;
 
+/// What following grammars takes for each token of the vocabulary; measured at 400 to 600 bytes.
+const GRAMMAR_BYTES_PER_TOKEN: u64 = 640;
+
 /// Of the memory that is available now, this share is left to others when nobody says how much to use.
 const DEFAULT_MARGIN: u64 = 8;
 
@@ -66,7 +69,8 @@ pub(crate) fn size(
     let few = FEW_ROWS.max(sequences);
     let always = batch(few);
     let vectors: u64 = spec.layers.iter().map(|l| 4 * (l.attention_norm.len + l.feed_forward_norm.len) as u64).sum();
-    let program_bytes = PROGRAM_BYTES + header_bytes + vectors + SAMPLER_BYTES_PER_TOKEN * spec.n_vocab as u64;
+    let bytes_per_token = SAMPLER_BYTES_PER_TOKEN + if options.grammars { GRAMMAR_BYTES_PER_TOKEN } else { 0 };
+    let program_bytes = PROGRAM_BYTES + header_bytes + vectors + bytes_per_token * spec.n_vocab as u64;
     let budget = |size: BatchSize| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
         kv_bytes: CpuBackend::page_bytes(spec, options.kv_type) * options.n_pages(spec, ctx) as u64,

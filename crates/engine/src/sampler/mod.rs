@@ -25,6 +25,8 @@ pub use logprobs::TokenLogprob;
 pub(crate) use logprobs::{logprob_of, top_logprobs};
 pub use options::{SamplingError, SamplingOptions};
 
+use crate::EngineError;
+use crate::constraint::Constraint;
 use candidates::Candidates;
 use model::TokenId;
 use penalties::Penalties;
@@ -37,6 +39,8 @@ pub struct Sampler {
     options: SamplingOptions,
     penalties: Penalties,
     candidates: Candidates,
+    /// Logits of which only allowed tokens' are left.
+    allowed: Vec<f32>,
     generator: ChaCha8Rng,
 }
 
@@ -49,6 +53,7 @@ impl Sampler {
             options: options.clone(),
             penalties: Penalties::default(),
             candidates: Candidates::default(),
+            allowed: Vec::new(),
             generator: ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)),
         }
     }
@@ -58,17 +63,49 @@ impl Sampler {
     /// Shapes: `logits` is `[vocabulary]`, `history` is the prompt and what was generated.
     /// Errors: no logit is a number above negative infinity. A logit that is not a number is never chosen.
     pub fn sample(&mut self, logits: &[f32], history: &[TokenId]) -> Result<TokenId, SamplingError> {
-        let options = &self.options;
-        let logits = self.penalties.apply(logits, history, options);
-        if options.temperature == 0.0 {
-            return greedy::argmax(logits).ok_or(SamplingError::NoToken);
-        }
-        top_k::fill(&mut self.candidates, logits, options.top_k);
-        top_p::keep(&mut self.candidates, options.top_p);
-        min_p::keep(&mut self.candidates, options.min_p);
-        temperature::apply(&mut self.candidates, options.temperature);
-        draw::draw(&self.candidates, &mut self.generator).ok_or(SamplingError::NoToken)
+        let logits = self.penalties.apply(logits, history, &self.options);
+        choose(logits, &self.options, &mut self.candidates, &mut self.generator).ok_or(SamplingError::NoToken)
     }
+
+    /// [`Sampler::sample`] among the tokens that `constraint` allows next, as if all others had a logit of negative
+    /// infinity from the start.
+    ///
+    /// Errors: as there, or the constraint cannot be followed.
+    pub fn sample_allowed(
+        &mut self,
+        logits: &[f32],
+        history: &[TokenId],
+        constraint: &mut Constraint,
+    ) -> Result<TokenId, EngineError> {
+        let logits = self.penalties.apply(logits, history, &self.options);
+        // The best of all tokens, if it is allowed, is also the best of those allowed; and asking for one takes less time.
+        if self.options.temperature == 0.0
+            && let Some(best) = greedy::argmax(logits)
+            && constraint.allows(best)?
+        {
+            return Ok(best);
+        }
+        constraint.mask()?.apply(logits, &mut self.allowed);
+        let chosen = choose(&self.allowed, &self.options, &mut self.candidates, &mut self.generator);
+        Ok(chosen.ok_or(SamplingError::NoToken)?)
+    }
+}
+
+/// The chain behind the penalties; none if no logit is a number above negative infinity.
+fn choose(
+    logits: &[f32],
+    options: &SamplingOptions,
+    candidates: &mut Candidates,
+    generator: &mut ChaCha8Rng,
+) -> Option<TokenId> {
+    if options.temperature == 0.0 {
+        return greedy::argmax(logits);
+    }
+    top_k::fill(candidates, logits, options.top_k);
+    top_p::keep(candidates, options.top_p);
+    min_p::keep(candidates, options.min_p);
+    temperature::apply(candidates, options.temperature);
+    draw::draw(candidates, generator)
 }
 
 #[cfg(test)]
