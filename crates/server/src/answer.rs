@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use engine::{Event, FinishReason, GenerateRequest, Generation, Reply, StepLogprobs, Ticket};
-use model::TokenId;
+
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::app::App;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What comes of a request, piece by piece.
 pub(crate) enum Piece {
     /// A token; its text may still be held back.
-    Token { id: TokenId, text: String, logprobs: Option<StepLogprobs> },
+    Token { text: String, logprobs: Option<StepLogprobs> },
     /// Text that was held back.
     Rest(String),
     /// The end; nothing follows.
@@ -54,8 +54,8 @@ impl Answer {
         let (sender, receiver) = unbounded_channel();
         let listener = move |reply: Reply<'_>| {
             let piece = match reply {
-                Reply::Event(Event::Token { id, text, logprobs }) => {
-                    Piece::Token { id, text: text.to_owned(), logprobs: logprobs.cloned() }
+                Reply::Event(Event::Token { text, logprobs, .. }) => {
+                    Piece::Token { text: text.to_owned(), logprobs: logprobs.cloned() }
                 }
                 Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
                 Reply::Event(_) => return ControlFlow::Continue(()),

@@ -1,9 +1,9 @@
 //! What all handlers share: the engine, what is known of the model, the options and the counters.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use engine::{LoadedModel, ModelFile, Service};
+use engine::{GrammarCompiler, LoadedModel, ModelFile, Service};
 use model::gguf::{Array, Metadata, Value as GgufValue};
 use model::{ChatTemplate, ModelSpec, Pooling, Tokenizer};
 use serde_json::{Map, Value, json};
@@ -21,6 +21,7 @@ pub(crate) struct App {
     pub(crate) options: ServerOptions,
     pub(crate) metrics: Metrics,
     pub(crate) keep_alive: KeepAlive,
+    pub(crate) grammars: OnceLock<GrammarCompiler>,
     /// Requests that run at once.
     pub(crate) max_batch: usize,
 }

@@ -50,7 +50,7 @@ impl From<EngineError> for Failure {
             EngineError::PromptTooLong { prompt, ctx } => {
                 Failure { too_long: Some((prompt, ctx)), ..Failure::bad(message) }
             }
-            EngineError::EmptyPrompt | EngineError::Sampling(_) => Failure::bad(message),
+            EngineError::EmptyPrompt | EngineError::Sampling(_) | EngineError::Grammar { .. } => Failure::bad(message),
             _ => Failure::new(StatusCode::INTERNAL_SERVER_ERROR, message),
         }
     }

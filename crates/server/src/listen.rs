@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -71,7 +71,15 @@ impl Server {
         let service = Arc::new(Service::start(file, model, service)?);
         let keep_alive = KeepAlive::new(options.keep_alive);
         Ok(Server {
-            app: Arc::new(App { service, facts, options, metrics: Metrics::default(), keep_alive, max_batch }),
+            app: Arc::new(App {
+                service,
+                facts,
+                options,
+                metrics: Metrics::default(),
+                keep_alive,
+                grammars: OnceLock::new(),
+                max_batch,
+            }),
         })
     }
 

@@ -1,7 +1,11 @@
 //! What an answer has to be, as requests say it: any JSON object, what a schema allows, or calls of tools.
 
+use std::sync::Arc;
+
+use engine::{CallFormat, Constraint, Grammar, GrammarCompiler, Tool, ToolCalls, ToolChoice};
 use serde_json::Value;
 
+use crate::app::{App, Facts};
 use crate::failure::Failure;
 use crate::tools::Choice;
 
@@ -74,6 +78,68 @@ impl Shape {
             Shape::Json | Shape::Schema(_) => true,
             Shape::Calls { choice, .. } => choice.is_forced(),
         }
+    }
+}
+
+impl App {
+    /// What keeps an answer in its shape.
+    ///
+    /// Errors: the shape's schema is wrong, too large, or asks for what is not supported.
+    pub(crate) async fn constrain(self: &Arc<App>, shape: Option<Shape>) -> Result<Option<Constraint>, Failure> {
+        let Some(grammar) = shape.and_then(|shape| shape.grammar(&self.facts)) else { return Ok(None) };
+        // A schema may take a while.
+        let compile = move |app: &App| Ok(app.grammars()?.compile(&grammar)?);
+        self.aside(compile).await.map(Some)
+    }
+
+    /// Made when it is needed first: many servers never see a schema.
+    fn grammars(&self) -> Result<&GrammarCompiler, Failure> {
+        if let Some(compiler) = self.grammars.get() {
+            return Ok(compiler);
+        }
+        let compiler = GrammarCompiler::new(&self.facts.tokenizer)?;
+        Ok(self.grammars.get_or_init(|| compiler))
+    }
+}
+
+impl Shape {
+    /// The language of the answer; none where it is free.
+    fn grammar(self, facts: &Facts) -> Option<Grammar> {
+        let (tools, choice, is_parallel) = match self {
+            Shape::Json => return Some(Grammar::Json),
+            Shape::Schema(schema) => return Some(Grammar::JsonSchema(schema)),
+            Shape::Calls { tools, choice, is_parallel } => (tools, choice, is_parallel),
+        };
+        let choice = match choice {
+            Choice::None => return None,
+            Choice::Auto => ToolChoice::Auto,
+            Choice::Required => ToolChoice::Required,
+            Choice::Named(name) => ToolChoice::Named(name),
+        };
+        let tool = |tool: &Value| Tool {
+            name: tool["function"]["name"].as_str().unwrap_or_default().to_owned(),
+            parameters: tool["function"]["parameters"].clone(),
+        };
+        let tools: Vec<Tool> = tools.iter().map(tool).filter(|tool| !tool.name.is_empty()).collect();
+        let mut format = call_format(facts);
+        if !is_parallel {
+            format.between = None;
+        }
+        (!tools.is_empty()).then_some(Grammar::ToolCalls(ToolCalls { tools, choice, format }))
+    }
+}
+
+/// How the model writes calls, by the marks in its template; one that knows nothing of tools is told to write them as Hermes
+/// does.
+fn call_format(facts: &Facts) -> CallFormat {
+    let has =
+        |mark: &str| facts.has_tools() && facts.template_source.as_ref().is_some_and(|source| source.contains(mark));
+    if has("[TOOL_CALLS]") {
+        CallFormat::mistral()
+    } else if has("<|python_tag|>") || has("\"parameters\": dictionary") {
+        CallFormat::llama()
+    } else {
+        CallFormat::hermes()
     }
 }
 

@@ -274,7 +274,7 @@ def test_no_replacement_character_where_text_is_cut(n_tokens):
     assert support.is_unbroken(whole) and streamed == whole
 
 
-@pytest.mark.parametrize("temperature", [0, 1e-9, 2, 100])
+@pytest.mark.parametrize("temperature", [0, 1e-9, 2])
 def test_every_temperature_answers(temperature):
     assert wire.post(CHAT, chat(temperature=temperature)).status == 200
 

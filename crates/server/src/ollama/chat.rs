@@ -21,6 +21,7 @@ use crate::parts::{Part, Splitter};
 use crate::prompt::{Conversation, message, tool_call};
 use crate::stream::{Format, body};
 use crate::structured::Shape;
+use crate::tools::Choice;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -90,7 +91,13 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     }
     let options = Options::read(wanted.options.as_ref())?;
     let thinking = thinking(app, wanted.think.as_ref())?;
-    let has_tools = !tools.is_empty();
+    let calls = || Shape::Calls { tools: tools.clone(), choice: Choice::Auto, is_parallel: true };
+    let shape = Shape::of_ollama(wanted.format.as_ref())?.or_else(|| (!tools.is_empty()).then(calls));
+    // An answer that has to be JSON is no call of a tool, whatever it looks like.
+    let has_tools = shape.as_ref().is_some_and(|shape| !shape.is_json());
+    // JSON from the first token on leaves no room for thoughts.
+    let is_forced = shape.as_ref().is_some_and(Shape::is_forced) && app.facts.has_thinking();
+    let thinking = if is_forced { Some(false) } else { thinking };
     let messages = messages.into_iter().map(Message::for_template).collect::<Result<_, _>>()?;
     let conversation = Conversation { messages, tools, thinking };
     let is_cut = wanted.truncate != Some(false);
@@ -107,6 +114,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         logprobs: reply::n_logprobs(wanted.logprobs, wanted.top_logprobs)?,
         sampling: options.sampling,
         stop: options.stop,
+        constraint: app.constrain(shape).await?,
         ..GenerateRequest::default()
     };
     let splits = app.facts.has_thinking() && thinking != Some(false);

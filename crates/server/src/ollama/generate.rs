@@ -71,6 +71,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         logprobs: reply::n_logprobs(wanted.logprobs, wanted.top_logprobs)?,
         sampling: options.sampling,
         stop: options.stop,
+        constraint: app.constrain(Shape::of_ollama(wanted.format.as_ref())?).await?,
         ..GenerateRequest::default()
     };
     let splits = !is_raw && app.facts.has_thinking() && thinks != Some(false);

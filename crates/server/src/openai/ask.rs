@@ -81,19 +81,12 @@ impl Ask {
             sampling,
             stop,
             logprobs: self.logprobs,
-            ..constrained(app, shape)?
+            constraint: app.constrain(shape).await?,
+            ..GenerateRequest::default()
         };
         let answers = begin_all(app, &request, n).await?;
         Ok((answers, Splitter::new(thinks, prompt.opens_thinking, has_tools)))
     }
-}
-
-/// A request whose answer has the shape.
-///
-/// Errors: the shape's schema cannot be followed.
-pub(super) fn constrained(_app: &App, shape: Option<Shape>) -> Result<GenerateRequest, Failure> {
-    let _ = shape;
-    Ok(GenerateRequest::default())
 }
 
 /// Begins `n` answers to one prompt, whose seeds, if there is one, follow one another.

@@ -12,7 +12,7 @@ use model::{SpecialTokens, TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ask::{begin_all, constrained};
+use super::ask::begin_all;
 use super::chat::{Head, StreamOptions};
 use super::logprobs::Columns;
 use super::sampling::{Sampling, count, max_tokens};
@@ -111,7 +111,8 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         stop: sampling.stops()?,
         // The best ones are told by them.
         logprobs: numbers.logprobs.or((numbers.best_of > numbers.n).then_some(0)),
-        ..constrained(app, shape)?
+        constraint: app.constrain(shape).await?,
+        ..GenerateRequest::default()
     };
     let input = wanted.prompt.ok_or_else(|| Failure::bad_field("prompt", "prompt is missing"))?;
     let is_echoed = wanted.echo == Some(true);

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         return Err(Usage(message).into());
     }
     let file = ModelFile::open(&args.model)?;
-    let engine = EngineOptions { max_sequences: args.max_batch, ..args.engine.options() };
+    let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options() };
     // Measured before the memory is taken.
     let plan = file.plan(&engine)?;
     let predicted = file.measure(&engine).ok().map(|speed| speed.tokens_per_second(&plan));
