@@ -23,7 +23,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Answer a prompt, or continue it with --raw
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Talk with a model
     Chat(ChatArgs),
     /// Answer Ollama's, OpenAI's and Anthropic's clients, and people in a browser
@@ -67,6 +67,8 @@ pub(crate) struct RunArgs {
     /// When the context is full, drop the oldest tokens behind the first --sink-tokens (4 unless given) instead of ending
     #[arg(long)]
     pub(crate) context_shift: bool,
+    #[command(flatten)]
+    pub(crate) grammar: GrammarFlags,
     #[command(flatten)]
     pub(crate) sampling: SamplingFlags,
     #[command(flatten)]
@@ -264,6 +266,24 @@ pub(crate) struct SamplingFlags {
 }
 
 #[derive(Args)]
+#[command(next_help_heading = "Structured output")]
+#[group(multiple = false)]
+pub(crate) struct GrammarFlags {
+    /// Answer with JSON that this schema accepts; @FILE reads it from a file
+    #[arg(long, value_name = "SCHEMA", value_parser = not_empty)]
+    pub(crate) json_schema: Option<String>,
+    /// Answer with a text of this grammar in llama.cpp's format (GBNF); @FILE reads it from a file
+    #[arg(long, value_name = "GBNF", value_parser = not_empty)]
+    pub(crate) grammar: Option<String>,
+    /// Answer with a text that this regular expression matches from its beginning to its end
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) regex: Option<String>,
+    /// Answer with a text of this grammar in the Lark syntax of llguidance; @FILE reads it from a file
+    #[arg(long, value_name = "LARK", value_parser = not_empty)]
+    pub(crate) lark: Option<String>,
+}
+
+#[derive(Args)]
 #[command(next_help_heading = "Engine")]
 pub(crate) struct EngineFlags {
     /// Memory that the program may use, such as 8G or 1.5G; by default what is available, less an eighth
@@ -326,6 +346,7 @@ impl EngineFlags {
             max_sequences: 1,
             kv_type: self.kv_type,
             window: Window { len: self.sliding_window.unwrap_or(usize::MAX), n_sinks: self.sink_tokens },
+            grammars: false,
             kernels: self.kernels,
         }
     }

@@ -5,6 +5,7 @@
 
 mod cmd;
 mod flags;
+mod grammar;
 mod interrupt;
 mod measured;
 mod output;

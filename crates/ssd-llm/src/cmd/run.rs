@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use engine::{Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
+use engine::{EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
@@ -14,15 +14,16 @@ use crate::cmd::Usage;
 use crate::cmd::cache::use_folder;
 use crate::flags::RunArgs;
 use crate::progress::Progress;
-use crate::{interrupt, output};
+use crate::{grammar, interrupt, output};
 
 /// Answers the prompt of the flags or of standard input.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let sampling = args.sampling.options();
     sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
     let text = prompt_text(args)?;
+    let grammar = args.grammar.grammar()?;
     let file = ModelFile::open(&args.model)?;
-    let options = args.engine.options();
+    let options = EngineOptions { grammars: grammar.is_some(), ..args.engine.options() };
     let mut loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         sampling,
         stop: args.sampling.stop.clone(),
         logprobs: args.logprobs,
+        constraint: grammar.map(|grammar| grammar::compile(&grammar, &loaded.tokenizer)).transpose()?,
         overflow: args.engine.overflow(args.context_shift),
         pooling: None,
     };

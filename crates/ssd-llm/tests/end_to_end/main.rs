@@ -24,5 +24,6 @@ mod run_text;
 mod sampling;
 mod serve;
 mod streaming;
+mod structured_output;
 mod support;
 mod tokenize;
