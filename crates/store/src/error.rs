@@ -33,6 +33,19 @@ pub enum StoreError {
         /// What is different.
         what: String,
     },
+    /// The file that keys and values spill to could not be made, written or read.
+    #[error(
+        "cannot {doing} the file for keys and values in {folder}: {source}; use --mmap-kv=DIR with a folder on a disk \
+         with more room, or none and a smaller --ctx"
+    )]
+    Spill {
+        /// Where it is.
+        folder: String,
+        /// What could not be done.
+        doing: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Somebody wanted no more while a pass ran.
     #[error("stopped")]
     Stopped,

@@ -20,6 +20,7 @@ mod probe;
 mod read_ahead;
 mod slab;
 mod slot;
+mod spill;
 mod stats;
 mod weight_store;
 
@@ -30,5 +31,6 @@ pub use ledger::{Ledger, Reservation};
 pub use memory::{available_memory, peak_memory};
 pub use plan::{Budget, CachePolicy, PlanError, PlanOptions, Residency, ResidencyPlan, plan};
 pub use slab::{SlabId, SlabSpec, SlabTable};
+pub use spill::{SpillFile, SpilledPart};
 pub use stats::ReadStats;
 pub use weight_store::{SlabGuard, StoreOptions, WeightStore};

@@ -26,6 +26,16 @@ pub struct ReadStats {
 }
 
 impl ReadStats {
+    /// The same, with what was read of keys and values besides, at the same time and by the same pass.
+    pub fn with_kv(self, kv: &ReadStats) -> ReadStats {
+        ReadStats {
+            bytes_read: self.bytes_read + kv.bytes_read,
+            stall: self.stall + kv.stall,
+            busy: self.busy + kv.busy,
+            ..self
+        }
+    }
+
     /// What has been added since `earlier`; `pinned_bytes` is what is kept now.
     pub fn since(&self, earlier: &ReadStats) -> ReadStats {
         ReadStats {

@@ -1,4 +1,4 @@
-//! One of the model's files, opened past the page cache where the system allows it.
+//! A file that slots are filled from, opened past the page cache where the system allows it.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
@@ -38,6 +38,11 @@ impl ModelFile {
         Ok(ModelFile { file, direct: true })
     }
 
+    /// A file that is open already; `direct` if it is past the page cache.
+    pub(super) fn of(file: File, direct: bool) -> ModelFile {
+        ModelFile { file, direct }
+    }
+
     /// The file itself.
     pub(crate) fn file(&self) -> &File {
         &self.file
@@ -51,6 +56,24 @@ impl ModelFile {
         read_whole(out, offset, needed, step, |out, at| self.file.read_at(out, at))?;
         if !self.direct {
             cached::forget_with_what_was_before(&self.file, offset, out.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Writes whole blocks from an address and at an offset that are multiples of one.
+    ///
+    /// Errors: the system says so.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Lets the page cache be rid of what was written, if that went through it.
+    ///
+    /// Errors: it did not reach the disk.
+    pub(crate) fn forget_written(&self) -> Result<()> {
+        if !self.direct {
+            self.file.sync_data()?;
+            cached::forget(&self.file, 0, 0);
         }
         Ok(())
     }
@@ -68,7 +91,7 @@ fn read_no_further(_file: &File) {}
 
 /// What direct reads of a file must be aligned to, as far as the system says: in memory and in the file, in bytes.
 #[cfg(target_os = "linux")]
-fn alignment(file: &File) -> Option<(usize, usize)> {
+pub(super) fn alignment(file: &File) -> Option<(usize, usize)> {
     use rustix::fs::{AtFlags, StatxFlags};
     let about = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?;
     let known = about.stx_mask & StatxFlags::DIOALIGN.bits() != 0;

@@ -12,6 +12,7 @@ mod open_files;
 mod pread;
 mod short_reads;
 mod throttled;
+mod unnamed;
 #[cfg(target_os = "linux")]
 mod uring;
 
