@@ -34,7 +34,7 @@ impl<B: Backend> Runner<B> {
             window: *window,
         };
         // attended [rows, n_heads * value_dim]
-        backend.attend(shape, placement, &s.q, &mut s.attended);
+        backend.attend(shape, placement, &s.q, &mut s.attended)?;
 
         let output =
             Projection { weight: attention.output.weight, bias: vectors.output_bias.as_ref(), out: &mut s.delta };

@@ -4,9 +4,9 @@
 //! and its threads; weights reach it through the store alone.
 
 use model::{Matrix, ModelSpec, Rope};
-use store::{Buffer, StoreError, WeightStore};
+use store::{Buffer, ReadStats, StoreError, WeightStore};
 
-use crate::{PageId, Placement, Row, Window};
+use crate::{PageId, Placement, Row, Sequences, Window};
 
 /// One matrix product of a [`Backend::project`] call.
 pub struct Projection<'a, T> {
@@ -97,6 +97,11 @@ pub trait Backend: Send {
     /// Rotates the heads of each row by the row's angles, `[rows, dims / 2]` of cosine and sine.
     fn rope(&mut self, x: &mut Self::Tensor, head_dim: usize, rope: &Rope, angles: &[[f32; 2]]);
 
+    /// Begins a pass: makes its copies of pages, and whatever else has to be done before keys and values can be stored.
+    ///
+    /// Errors: a page cannot be moved. No token is lost, but copies were not made.
+    fn begin(&mut self, placement: &Placement, sequences: &Sequences) -> Result<(), StoreError>;
+
     /// Stores keys and values at the rows' positions.
     fn append_kv(&mut self, layer: usize, placement: &Placement, k: &Self::Tensor, v: &Self::Tensor);
 
@@ -104,15 +109,29 @@ pub trait Backend: Send {
     fn page_bytes(&self) -> usize;
 
     /// The bytes of a page of the KV cache, all layers.
-    fn page_mut(&mut self, page: PageId) -> &mut [u8];
+    ///
+    /// Errors: it cannot be read.
+    fn page(&mut self, page: PageId) -> Result<&[u8], StoreError>;
 
-    /// Copies a page of the KV cache over another, in all layers.
-    fn copy_page(&mut self, from: PageId, to: PageId);
+    /// The same, to be written whole.
+    ///
+    /// Errors: there is no place for it.
+    fn page_mut(&mut self, page: PageId, sequences: &Sequences) -> Result<&mut [u8], StoreError>;
+
+    /// What was read of keys and values so far, and how long passes waited for it.
+    fn kv_stats(&self) -> ReadStats;
 
     /// Causal attention of each row's queries over its sequence up to and including itself.
     ///
-    /// Shapes: `q` is `[rows, n_heads * head_dim]`, `out` becomes `[rows, n_heads * value_dim]`.
-    fn attend(&mut self, shape: AttendShape, placement: &Placement, q: &Self::Tensor, out: &mut Self::Tensor);
+    /// Shapes: `q` is `[rows, n_heads * head_dim]`, `out` becomes `[rows, n_heads * value_dim]`. Errors: keys and values
+    /// cannot be read.
+    fn attend(
+        &mut self,
+        shape: AttendShape,
+        placement: &Placement,
+        q: &Self::Tensor,
+        out: &mut Self::Tensor,
+    ) -> Result<(), StoreError>;
 
     /// `gate = silu(gate) * up`.
     fn swiglu(&mut self, gate: &mut Self::Tensor, up: &Self::Tensor);

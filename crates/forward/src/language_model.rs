@@ -17,13 +17,13 @@ pub trait LanguageModel: Send {
     /// Bytes of a page of the KV cache.
     fn page_bytes(&self) -> usize;
 
-    /// The bytes of a sequence's page `index`, if it has so many.
+    /// The bytes of a sequence's page `index`, if it has so many and they can be read.
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]>;
 
     /// Makes `seq` a sequence of `len` tokens whose pages `fill` writes, given each one's index; when it returns `false`,
     /// there is no sequence. Whether there is.
     ///
-    /// Errors: the context or the KV cache has no room. Panics if `seq` is there already.
+    /// Errors: the context or the KV cache has no room, or a page cannot be moved. Panics if `seq` is there already.
     fn insert(
         &mut self,
         seq: SeqId,

@@ -24,7 +24,7 @@ pub use batch::{Batch, LogitRows, Logits, Placement, Row, Segment, SeqId};
 pub use cpu::{CpuBackend, CpuOptions, auto_threads};
 pub use error::ForwardError;
 pub use kernels::KvType;
-pub use kv::{KvOps, PAGE_TOKENS, PageId, Sequences, Window};
+pub use kv::{KvOps, KvSpill, PAGE_TOKENS, PageId, Sequences, Window};
 pub use language_model::LanguageModel;
 pub use measure::weight_bytes_per_second;
 pub use runner::{Runner, RunnerOptions};

@@ -69,6 +69,10 @@ impl<B: Backend> LanguageModel for Runner<B> {
         let logit_rows = batch.logit_rows();
         self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.len() })?;
         let placement = self.sequences.admit(batch)?;
+        if let Err(error) = self.backend.begin(&placement, &self.sequences) {
+            self.sequences.refuse(batch, &placement);
+            return Err(error.into());
+        }
         let logits = self.pass(&placement, &logit_rows, &batch.pooled_rows());
         match logits {
             Ok(_) => self.sequences.commit(batch),
@@ -87,7 +91,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
 
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
         let page = self.sequences.pages_of(seq).get(index).copied().filter(|page| *page != PageId::GONE)?;
-        Some(self.backend.page_mut(page))
+        self.backend.page(page).ok()
     }
 
     fn insert(
@@ -97,12 +101,14 @@ impl<B: Backend> LanguageModel for Runner<B> {
         fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
     ) -> Result<bool, ForwardError> {
         self.sequences.insert(seq, len)?;
-        let mut pages = self.sequences.pages_of(seq).iter().enumerate();
-        let is_whole = pages.all(|(i, &page)| fill(i, self.backend.page_mut(page)));
-        if !is_whole {
+        let (backend, sequences) = (&mut self.backend, &self.sequences);
+        let mut pages = sequences.pages_of(seq).iter().enumerate();
+        let filled =
+            pages.try_fold(true, |is_whole, (i, &page)| Ok(is_whole && fill(i, backend.page_mut(page, sequences)?)));
+        if !matches!(filled, Ok(true)) {
             self.sequences.remove(seq);
         }
-        Ok(is_whole)
+        filled
     }
 
     fn max_rows(&self) -> usize {
@@ -110,7 +116,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
     }
 
     fn read_stats(&self) -> ReadStats {
-        self.store.stats()
+        self.store.stats().with_kv(&self.backend.kv_stats())
     }
 }
 
@@ -153,7 +159,6 @@ impl<B: Backend> Runner<B> {
         logit_rows: &[usize],
         pooled_rows: &[Vec<usize>],
     ) -> Result<Logits, ForwardError> {
-        placement.copies.iter().for_each(|&(from, to)| self.backend.copy_page(from, to));
         self.frequencies.angles(&placement.rows, &mut self.scratch.angles);
 
         // x [rows, dim], the residual stream, begins as the tokens' embeddings.

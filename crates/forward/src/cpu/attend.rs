@@ -16,7 +16,7 @@ use super::CpuTensor;
 use super::pool::Pool;
 use super::shared::SharedRows;
 use crate::backend::AttendShape;
-use crate::kv::KvCache;
+use crate::kv::LayerKv;
 use crate::{PAGE_TOKENS, PageId, Placement, Row, Window};
 
 /// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
@@ -52,7 +52,7 @@ struct Block {
 /// One attention step.
 struct Step<'a> {
     kernels: &'a Kernels,
-    kv: &'a KvCache,
+    kv: LayerKv<'a>,
     shape: AttendShape,
     rows: &'a [Row],
     /// Of each segment.
@@ -114,7 +114,7 @@ impl AttendScratch {
         &mut self,
         kernels: &Kernels,
         pool: &Pool,
-        kv: &KvCache,
+        kv: LayerKv<'_>,
         shape: AttendShape,
         placement: &Placement,
         q: &CpuTensor,
@@ -256,7 +256,7 @@ impl Step<'_> {
 
     /// Attends with consecutive rows and the queries of a KV head to a span; `parts` is `[rows, heads of a group]`.
     fn attend(&self, head: usize, rows: Range<usize>, span: usize, scratch: &mut [f32], parts: &mut [f32]) {
-        let AttendShape { layer, head_dim, value_dim, window, .. } = self.shape;
+        let AttendShape { head_dim, value_dim, window, .. } = self.shape;
         let (first, last) = (self.rows[rows.start], self.rows[rows.end - 1]);
         let start = span * SPAN;
         let n_positions = (last.position + 1 - start).min(SPAN);
@@ -264,7 +264,7 @@ impl Step<'_> {
         let pages = &self.pages[first.segment][start / PAGE_TOKENS..];
         for (i, at) in (0..n_positions).step_by(PAGE_TOKENS).enumerate() {
             let n = PAGE_TOKENS.min(n_positions - at);
-            [tiles[0][i], tiles[1][i]] = self.kv.tiles(layer, head, pages[i], n);
+            [tiles[0][i], tiles[1][i]] = self.kv.tiles(head, pages[i], n);
         }
         let n_tiles = n_positions.div_ceil(PAGE_TOKENS);
         let n_group = self.shape.n_group();

@@ -12,11 +12,11 @@ mod split;
 
 use kernels::{Kernels, KvType};
 use model::{ModelSpec, Rope};
-use store::{Buffer, Ledger, StoreError, WeightStore};
+use store::{Buffer, Ledger, ReadStats, StoreError, WeightStore};
 
 use crate::backend::{AttendShape, Backend, Projection};
 use crate::kv::KvCache;
-use crate::{PAGE_TOKENS, PageId, Placement, Row};
+use crate::{KvSpill, PAGE_TOKENS, PageId, Placement, Row, Sequences};
 pub use cores::auto_threads;
 use matmul::MatmulScratch;
 use pool::Pool;
@@ -41,6 +41,8 @@ pub struct CpuOptions {
     pub ctx: usize,
     /// Pages in the KV cache.
     pub n_pages: usize,
+    /// How many of them memory holds, and where the others go; `None` for all in memory.
+    pub spill: Option<KvSpill>,
     /// Where its memory is counted.
     pub ledger: Ledger,
 }
@@ -90,13 +92,13 @@ impl CpuTensor {
 impl CpuBackend {
     /// Starts the threads and takes the memory of the KV cache.
     ///
-    /// Errors: the budget does not hold it.
+    /// Errors: the budget does not hold it, or there can be no file for what memory does not hold.
     pub fn new(spec: &ModelSpec, options: CpuOptions) -> Result<CpuBackend, StoreError> {
-        let CpuOptions { kernels, threads, kv_type, ctx, n_pages, ledger } = options;
+        let CpuOptions { kernels, threads, kv_type, ctx, n_pages, spill, ledger } = options;
         Ok(CpuBackend {
             kernels,
             pool: Pool::new(threads),
-            kv: KvCache::new(spec, kv_type, n_pages, &ledger)?,
+            kv: KvCache::new(spec, kv_type, n_pages, spill.as_ref(), &ledger)?,
             matmul: MatmulScratch::new(threads),
             attend: attend::AttendScratch::new(spec, threads, ctx, &ledger)?,
             ledger,
@@ -111,6 +113,11 @@ impl CpuBackend {
     /// Bytes of a page of the KV cache.
     pub fn page_bytes(spec: &ModelSpec, kv_type: KvType) -> u64 {
         KvCache::page_bytes(spec, kv_type) as u64
+    }
+
+    /// Bytes in memory of a KV cache of `n_pages`, of which `pages_in_memory` are there at once.
+    pub fn kv_bytes(spec: &ModelSpec, kv_type: KvType, n_pages: usize, pages_in_memory: usize) -> u64 {
+        KvCache::bytes(spec, kv_type, n_pages, pages_in_memory)
     }
 
     /// Runs `step` on every row, on several threads where that pays.
@@ -196,6 +203,10 @@ impl Backend for CpuBackend {
         });
     }
 
+    fn begin(&mut self, placement: &Placement, sequences: &Sequences) -> Result<(), StoreError> {
+        self.kv.begin(placement, sequences)
+    }
+
     fn append_kv(&mut self, layer: usize, placement: &Placement, k: &CpuTensor, v: &CpuTensor) {
         for (r, row) in placement.rows.iter().enumerate() {
             let page = placement.pages[row.segment][row.position / PAGE_TOKENS];
@@ -207,16 +218,30 @@ impl Backend for CpuBackend {
         self.kv.bytes_of_page()
     }
 
-    fn page_mut(&mut self, page: PageId) -> &mut [u8] {
-        self.kv.page_mut(page)
+    fn page(&mut self, page: PageId) -> Result<&[u8], StoreError> {
+        self.kv.page(page)
     }
 
-    fn copy_page(&mut self, from: PageId, to: PageId) {
-        self.kv.copy_page(from, to);
+    fn page_mut(&mut self, page: PageId, sequences: &Sequences) -> Result<&mut [u8], StoreError> {
+        self.kv.page_mut(page, sequences)
     }
 
-    fn attend(&mut self, shape: AttendShape, placement: &Placement, q: &CpuTensor, out: &mut CpuTensor) {
-        self.attend.attend(self.kernels, &self.pool, &self.kv, shape, placement, q, out);
+    fn kv_stats(&self) -> ReadStats {
+        self.kv.stats()
+    }
+
+    fn attend(
+        &mut self,
+        shape: AttendShape,
+        placement: &Placement,
+        q: &CpuTensor,
+        out: &mut CpuTensor,
+    ) -> Result<(), StoreError> {
+        self.kv.arrive(shape.layer)?;
+        let kv = self.kv.layer(shape.layer);
+        self.attend.attend(self.kernels, &self.pool, kv, shape, placement, q, out);
+        self.kv.release();
+        Ok(())
     }
 
     fn swiglu(&mut self, gate: &mut CpuTensor, up: &CpuTensor) {

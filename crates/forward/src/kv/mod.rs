@@ -3,16 +3,19 @@
 //! The cache is cut into pages of [`PAGE_TOKENS`] tokens, each with the keys and values of all layers. [`Sequences`] knows
 //! which sequence has which pages and how long it is; [`KvCache`] holds the bytes. Sequences with a common beginning
 //! share its pages; who writes into a shared page gets a copy first. Taking back tokens is bookkeeping alone: what lies
-//! past a sequence's length is never read.
+//! past a sequence's length is never read. Where memory does not hold all pages, the others are in a file, and only the
+//! cache knows which.
 
 mod cache;
 mod pages;
 mod sequences;
+mod spill;
 mod window;
 
-pub(crate) use cache::KvCache;
+pub(crate) use cache::{KvCache, LayerKv};
 pub use pages::PageId;
 pub use sequences::Sequences;
+pub use spill::KvSpill;
 pub use window::Window;
 
 use kernels::AttendArgs;

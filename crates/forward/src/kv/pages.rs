@@ -1,7 +1,7 @@
 //! Which pages are free, and how many sequences have each of the others.
 
 /// A page of the KV cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PageId(pub(crate) u32);
 
 impl PageId {

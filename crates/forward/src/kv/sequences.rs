@@ -92,6 +92,34 @@ impl Sequences {
         self.sequences.get(&seq).map_or(&[], |sequence| &sequence.pages)
     }
 
+    /// Of every page that some sequence has, how old it is: whether a next token may be written to it, and its index in the
+    /// sequence that it stands first in. The lowest is the oldest.
+    pub(crate) fn ages(&self) -> BTreeMap<PageId, (bool, usize)> {
+        let mut ages = BTreeMap::new();
+        for sequence in self.sequences.values() {
+            let is_next = |i: usize| i >= sequence.len / PAGE_TOKENS;
+            for (i, page) in sequence.pages.iter().enumerate().filter(|(_, page)| **page != PageId::GONE) {
+                let (may_be_next, index) = ages.entry(*page).or_insert((is_next(i), i));
+                (*may_be_next, *index) = (*may_be_next || is_next(i), i.min(*index));
+            }
+        }
+        ages
+    }
+
+    /// Takes back an admission of which nothing was done: copies were not made, and pages are no longer taken.
+    pub(crate) fn refuse(&mut self, batch: &Batch, placement: &Placement) {
+        for segment in &batch.segments {
+            let Some(sequence) = self.sequences.get_mut(&segment.seq) else { continue };
+            let Some(page) = sequence.pages.get_mut(sequence.len / PAGE_TOKENS) else { continue };
+            if let Some(&(from, to)) = placement.copies.iter().find(|(_, to)| to == page) {
+                self.pages.share(from);
+                self.pages.release(to);
+                *page = from;
+            }
+        }
+        self.abandon(batch);
+    }
+
     /// Lengthens the sequences by their segments, once the pass has succeeded.
     pub fn commit(&mut self, batch: &Batch) {
         for segment in &batch.segments {
@@ -285,6 +313,21 @@ mod tests {
         assert_eq!(sequences.n_free_pages(), 4);
         sequences.remove(SeqId(2));
         assert_eq!(sequences.n_free_pages(), 6);
+    }
+
+    #[test]
+    fn a_refused_pass_leaves_a_fork_its_page() {
+        let mut sequences = Sequences::new(CTX, 6);
+        grow(&mut sequences, 1, 100);
+        sequences.fork(SeqId(1), SeqId(2), 90).unwrap();
+        let pages = sequences.pages_of(SeqId(2)).to_vec();
+        let both = Batch { segments: [batch(1, 100, 5), batch(2, 90, 40)].map(|b| b.segments[0].clone()).to_vec() };
+        let placement = sequences.admit(&both).unwrap();
+        assert_eq!(placement.copies.len(), 1);
+        sequences.refuse(&both, &placement);
+        assert_eq!((sequences.pages_of(SeqId(1)), sequences.pages_of(SeqId(2))), (&pages[..], &pages[..]));
+        assert_eq!(sequences.n_free_pages(), 4);
+        assert_eq!(sequences.admit(&both).unwrap().copies.len(), 1);
     }
 
     #[test]

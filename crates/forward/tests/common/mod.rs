@@ -1,7 +1,10 @@
 //! What the stories about logits share: a runner on a tiny model, and ways to feed it.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use forward::{
-    Batch, BatchSize, CpuBackend, CpuOptions, KvType, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Runner,
+    Batch, BatchSize, CpuBackend, CpuOptions, KvSpill, KvType, LanguageModel, LogitRows, Logits, PAGE_TOKENS, Runner,
     RunnerOptions, SeqId, Window,
 };
 use kernels::Kernels;
@@ -35,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) io: IoMode,
     pub(crate) policy: CachePolicy,
     pub(crate) window: Window,
+    /// Pages of the KV cache in memory, if the others spill to a file.
+    pub(crate) pages_in_memory: Option<usize>,
 }
 
 impl Default for Setup {
@@ -48,6 +53,7 @@ impl Default for Setup {
             io: IoMode::Auto,
             policy: CachePolicy::Pin,
             window: Window::ALL,
+            pages_in_memory: None,
         }
     }
 }
@@ -66,18 +72,29 @@ pub(crate) fn try_open(model: &TinyModel, setup: Setup) -> Result<Runner<CpuBack
 
 /// Opens a model of which the header has been read before.
 pub(crate) fn open_read(header: &Gguf, setup: Setup, ledger: &Ledger) -> Result<Runner<CpuBackend>, StoreError> {
+    open_with_stop(header, setup, ledger).map(|(runner, _)| runner)
+}
+
+/// The same, and what stops its passes.
+pub(crate) fn open_with_stop(
+    header: &Gguf,
+    setup: Setup,
+    ledger: &Ledger,
+) -> Result<(Runner<CpuBackend>, Arc<AtomicBool>), StoreError> {
     // Three sequences.
     let n_pages = 3 * setup.ctx.div_ceil(PAGE_TOKENS);
     let ledger = ledger.clone();
     let spec = ModelSpec::from_gguf(header).expect("the model is complete");
-    let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy, window } = setup;
+    let Setup { kernels, threads, ctx, kv_type, pinned_share, io, policy, window, pages_in_memory } = setup;
     let plan = plan_for(&spec, pinned_share, policy);
     let options = StoreOptions { io, max_read_rate: None };
     let store = WeightStore::open(header.files(), &spec, &plan, options, &ledger)?;
-    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, n_pages, ledger });
+    let spill = pages_in_memory.map(|pages_in_memory| KvSpill { folder: std::env::temp_dir(), pages_in_memory });
+    let backend = CpuBackend::new(&spec, CpuOptions { kernels, threads, kv_type, ctx, n_pages, spill, ledger });
     let size = |rows| BatchSize { rows, logit_rows: rows };
     let limits = RunnerOptions { ctx, n_pages, window, largest: size(128), always: size(3) };
-    Ok(Runner::new(spec, store, backend?, limits).expect("the file can be read"))
+    let stop = store.stop();
+    Ok((Runner::new(spec, store, backend?, limits).expect("the file can be read"), stop))
 }
 
 /// The plan that pins about this share of the weights.
