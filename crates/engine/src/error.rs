@@ -27,6 +27,14 @@ pub enum EngineError {
         /// The width of a head.
         dim: usize,
     },
+    /// The share of keys and values is too small for a pass.
+    #[error("a --kv-budget of {bytes} bytes is too small: a pass needs {least}; use --kv-budget {least} or more")]
+    KvBudget {
+        /// What was asked for.
+        bytes: u64,
+        /// The smallest that works.
+        least: u64,
+    },
     /// The file could not be told from others.
     #[error("{path}: {source}")]
     Fingerprint {

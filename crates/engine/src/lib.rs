@@ -11,6 +11,7 @@ mod constraint;
 mod error;
 mod fingerprint;
 mod generation;
+mod kv_share;
 mod load;
 mod passes;
 mod perplexity;

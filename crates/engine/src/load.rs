@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use forward::{
-    CpuBackend, CpuOptions, KvType, LanguageModel, Runner, RunnerOptions, Window, auto_threads, weight_bytes_per_second,
+    CpuBackend, CpuOptions, KvSpill, KvType, LanguageModel, Runner, RunnerOptions, Window, auto_threads,
+    weight_bytes_per_second,
 };
 use kernels::Kernels;
 use model::gguf::Gguf;
@@ -13,6 +14,7 @@ use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
 use store::{CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
 use crate::fingerprint::fingerprint;
+use crate::kv_share::KvShare;
 use crate::sizing::{MAX_ROWS, Sizing, size};
 use crate::{CacheIdentity, EngineError};
 
@@ -23,7 +25,7 @@ const DEFAULT_CONTEXT: usize = 4096;
 const PROBED_BYTES: u64 = 1 << 30;
 
 /// How a model is loaded.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// All memory that the program may use, in bytes; `None` takes what is available now, less a margin.
     pub memory_budget: Option<u64>,
@@ -47,6 +49,10 @@ pub struct EngineOptions {
     pub window: Window,
     /// Whether memory is set aside for following grammars.
     pub grammars: bool,
+    /// Folder for a file with the keys and values that memory does not hold; `None` keeps all in memory.
+    pub mmap_kv: Option<PathBuf>,
+    /// Where they may spill, memory for keys and values, in bytes; `None` is a share of the budget.
+    pub kv_budget: Option<u64>,
     /// The arithmetic to use.
     pub kernels: &'static Kernels,
 }
@@ -66,6 +72,8 @@ impl Default for EngineOptions {
             kv_type: KvType::F16,
             window: Window::ALL,
             grammars: false,
+            mmap_kv: None,
+            kv_budget: None,
             kernels: Kernels::detect(),
         }
     }
@@ -161,6 +169,13 @@ impl ModelFile {
         Ok(self.size(options)?.plan)
     }
 
+    /// Bytes of keys and values at full context that would not be in memory.
+    ///
+    /// Errors: as for [`ModelFile::plan`].
+    pub fn spilled_kv_bytes(&self, options: &EngineOptions) -> Result<u64, EngineError> {
+        Ok(self.size(options)?.kv.spilled_bytes)
+    }
+
     /// Divides the budget. Where much will be streamed, a quick look at the disk tells how many requests are worth while.
     fn size(&self, options: &EngineOptions) -> Result<Sizing, EngineError> {
         // The header's metadata is in memory twice: as it was read, and as the tokenizer's tables.
@@ -184,8 +199,9 @@ impl ModelFile {
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let disk_bytes_per_second = store.measure_disk()?;
         // A context of one token: the measurement attends to nothing.
-        let mut backend =
-            CpuBackend::new(&self.spec, EngineOptions { max_sequences: 1, ..*options }.cpu(&self.spec, 1, &ledger))?;
+        let alone = EngineOptions { max_sequences: 1, mmap_kv: None, ..options.clone() };
+        let kv = KvShare::all(&self.spec, &alone, 1);
+        let mut backend = CpuBackend::new(&self.spec, alone.cpu(1, kv, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
@@ -219,7 +235,7 @@ impl ModelFile {
     ///
     /// Errors: as for [`ModelFile::plan`], or the tokenizer is damaged or of an unknown kind, or a read fails.
     pub fn load(&self, options: &EngineOptions) -> Result<LoadedModel, EngineError> {
-        let Sizing { plan, ctx, always, largest, program_bytes } = self.size(options)?;
+        let Sizing { plan, ctx, kv, always, largest, program_bytes } = self.size(options)?;
         let ledger = Ledger::new(plan.budget.limit_bytes);
         let program = ledger.reserve("program", program_bytes)?;
         let metadata = self.gguf.metadata();
@@ -227,9 +243,9 @@ impl ModelFile {
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
-        let backend = CpuBackend::new(&self.spec, options.cpu(&self.spec, ctx, &ledger))?;
+        let backend = CpuBackend::new(&self.spec, options.cpu(ctx, kv, &ledger))?;
         let window = options.window_for(&self.spec);
-        let limits = RunnerOptions { ctx, n_pages: options.n_pages(&self.spec, ctx), window, largest, always };
+        let limits = RunnerOptions { ctx, n_pages: kv.n_pages, window, largest, always };
         let runner = Runner::new(self.spec.clone(), store, backend, limits)?;
         let model = Box::new(runner);
         Ok(LoadedModel {
@@ -291,13 +307,16 @@ impl EngineOptions {
         Window { len: self.window.len.min(spec.sliding_window.unwrap_or(usize::MAX)), ..self.window }
     }
 
-    fn cpu(&self, spec: &ModelSpec, ctx: usize, ledger: &Ledger) -> CpuOptions {
+    fn cpu(&self, ctx: usize, kv: KvShare, ledger: &Ledger) -> CpuOptions {
+        let KvShare { n_pages, pages_in_memory, .. } = kv;
+        let folder = self.mmap_kv.clone().filter(|_| pages_in_memory < n_pages);
         CpuOptions {
             kernels: self.kernels,
             threads: self.n_threads(),
             kv_type: self.kv_type,
             ctx,
-            n_pages: self.n_pages(spec, ctx),
+            n_pages,
+            spill: folder.map(|folder| KvSpill { folder, pages_in_memory }),
             ledger: ledger.clone(),
         }
     }

@@ -5,6 +5,7 @@ use forward::{BatchSize, CpuBackend, activation_bytes};
 use model::ModelSpec;
 use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
+use crate::kv_share::KvShare;
 use crate::{EngineError, EngineOptions};
 
 /// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
@@ -23,6 +24,13 @@ const SAMPLER_BYTES_PER_TOKEN: u64 = 16;
 /// What following grammars takes for each token of the vocabulary; measured at 400 to 600 bytes.
 const GRAMMAR_BYTES_PER_TOKEN: u64 = 640;
 
+/// Where keys and values may spill, they get this share of what is left to them and weights: a byte of either saves reading
+/// one in every pass, but those of a context that is not full save nothing.
+const KV_SHARE: u64 = 4;
+
+/// What a slot takes at most besides its slab.
+const SLOT_OVERHEAD: u64 = 8192;
+
 /// Of the memory that is available now, this share is left to others when nobody says how much to use.
 const DEFAULT_MARGIN: u64 = 8;
 
@@ -34,6 +42,7 @@ pub(crate) struct Sizing {
     pub(crate) plan: ResidencyPlan,
     /// Tokens of context.
     pub(crate) ctx: usize,
+    pub(crate) kv: KvShare,
     /// Batches whose buffers are always there, and the largest that there can be.
     pub(crate) always: BatchSize,
     pub(crate) largest: BatchSize,
@@ -71,24 +80,59 @@ pub(crate) fn size(
     let vectors: u64 = spec.layers.iter().map(|l| 4 * (l.attention_norm.len + l.feed_forward_norm.len) as u64).sum();
     let bytes_per_token = SAMPLER_BYTES_PER_TOKEN + if options.grammars { GRAMMAR_BYTES_PER_TOKEN } else { 0 };
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + bytes_per_token * spec.n_vocab as u64;
-    let budget = |size: BatchSize| Budget {
+    let budget = |size: BatchSize, kv: KvShare| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
-        kv_bytes: CpuBackend::page_bytes(spec, options.kv_type) * options.n_pages(spec, ctx) as u64,
+        kv_bytes: kv.bytes,
         fixed_bytes: program_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };
+    let least_kv = least_kv(spec, options, ctx)?;
+    let least = plan(&slabs, budget(always, least_kv), plan_options)?;
+    let minimum_budget_bytes = least.minimum_budget_bytes;
+    let kv = match (&options.mmap_kv, options.kv_budget) {
+        (Some(_), None) => {
+            let most_lent = buffers(batch(MAX_ROWS.max(few))) - buffers(always);
+            KvShare::within(spec, options, ctx, kv_bytes(&least, most_lent))
+        }
+        _ => least_kv,
+    };
+    let budget = |size: BatchSize| budget(size, kv);
     let least = plan(&slabs, budget(always), plan_options)?;
     let left = least.budget.limit_bytes - least.budget.kv_bytes - least.budget.fixed_bytes;
     let sizes = std::iter::successors(Some(MAX_ROWS.max(few)), |rows| (rows / 2 > few).then_some(rows / 2)).map(batch);
     let largest = sizes.into_iter().find(|size| budget(*size).lent_bytes <= left / 2).unwrap_or(always);
-    let minimum_budget_bytes = least.minimum_budget_bytes;
     let (mut plan, largest) = match plan(&slabs, budget(largest), plan_options) {
         Ok(plan) => (plan, largest),
         // What it leaves to weights is too little for two slots: short passes it is.
         Err(_) => (least, always),
     };
     plan.minimum_budget_bytes = minimum_budget_bytes;
-    Ok(Sizing { plan, ctx, always, largest, program_bytes })
+    Ok(Sizing { plan, ctx, kv, always, largest, program_bytes })
+}
+
+/// The smallest share of keys and values that the options allow.
+///
+/// Errors: they ask for less than a pass needs.
+fn least_kv(spec: &ModelSpec, options: &EngineOptions, ctx: usize) -> Result<KvShare, EngineError> {
+    if options.mmap_kv.is_none() {
+        return Ok(KvShare::all(spec, options, ctx));
+    }
+    let bytes = options.kv_budget.unwrap_or(0);
+    let share = KvShare::within(spec, options, ctx, bytes);
+    match options.kv_budget {
+        Some(bytes) if bytes < share.bytes => Err(EngineError::KvBudget { bytes, least: share.bytes }),
+        _ => Ok(share),
+    }
+}
+
+/// What keys and values get where nobody says it: a share, and all that weights leave which are kept whole, but not what
+/// weights need to be streamed. `least` is the plan with the smallest share.
+fn kv_bytes(least: &ResidencyPlan, most_lent: u64) -> u64 {
+    let Budget { limit_bytes, kv_bytes, fixed_bytes, .. } = least.budget;
+    let left = limit_bytes - fixed_bytes;
+    let all_weights = least.weights_bytes + SLOT_OVERHEAD * least.residency.len() as u64 + most_lent;
+    let least_weights = least.minimum_budget_bytes - fixed_bytes - kv_bytes;
+    (left / KV_SHARE).max(left.saturating_sub(all_weights)).min(left - least_weights)
 }
 
 /// The budget: what was asked for, or what is available less a margin; never more than the system has to give.

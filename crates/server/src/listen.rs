@@ -65,7 +65,7 @@ impl Server {
         predicted: Option<f64>,
         options: ServerOptions,
     ) -> Result<Server, engine::EngineError> {
-        let engine: EngineOptions = service.engine;
+        let engine: EngineOptions = service.engine.clone();
         let max_batch = service.limits.max_batch;
         let facts = Facts::new(file, &model, &engine, &options.name, predicted)?;
         let service = Arc::new(Service::start(file, model, service)?);

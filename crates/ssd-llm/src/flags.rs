@@ -313,6 +313,14 @@ pub(crate) struct EngineFlags {
     /// With a sliding window, let a token see the first N tokens too; 4 keep a model that was not made for windows talking
     #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     sink_tokens: usize,
+    /// Keep only the most recent keys and values in memory where it does not hold all, and the others in a file in this
+    /// directory; without DIR, in the user's folder for caches
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    mmap_kv: Option<Option<PathBuf>>,
+    /// With --mmap-kv, memory for keys and values; by default a quarter of what weights and they share, or more where
+    /// weights leave it
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "mmap_kv", allow_negative_numbers = true)]
+    kv_budget: Option<u64>,
     /// Instruction set of the arithmetic
     #[arg(long, value_name = "SET", default_value = "auto", value_parser = kernels)]
     kernels: &'static Kernels,
@@ -347,6 +355,8 @@ impl EngineFlags {
             kv_type: self.kv_type,
             window: Window { len: self.sliding_window.unwrap_or(usize::MAX), n_sinks: self.sink_tokens },
             grammars: false,
+            mmap_kv: self.mmap_kv.clone().map(|folder| folder.unwrap_or_else(spill_folder)),
+            kv_budget: self.kv_budget,
             kernels: self.kernels,
         }
     }
@@ -367,6 +377,11 @@ impl SamplingFlags {
             ..default
         }
     }
+}
+
+/// Where keys and values spill to when nobody names a folder. That for temporary files may be in memory.
+fn spill_folder() -> PathBuf {
+    dirs::cache_dir().unwrap_or_else(std::env::temp_dir).join("ssd-llm")
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -141,7 +141,7 @@ impl Bench<'_> {
     }
 
     fn at(&self, budget: u64) -> EngineOptions {
-        EngineOptions { memory_budget: Some(budget), ..self.options }
+        EngineOptions { memory_budget: Some(budget), ..self.options.clone() }
     }
 
     /// Bytes that a pass reads at budgets from the smallest to one that holds all weights, be that more than there is.

@@ -17,10 +17,11 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let file = ModelFile::open(&args.model)?;
     let options = args.engine.options();
     let plan = file.plan(&options)?;
+    let spilled_kv_bytes = file.spilled_kv_bytes(&options)?;
     output::warn_if_capped(&options, &plan);
     let speed = file.measure(&options)?;
     let predicted = speed.tokens_per_second(&plan);
-    let more = EngineOptions { memory_budget: Some(plan.budget.limit_bytes + MORE_BYTES), ..options };
+    let more = EngineOptions { memory_budget: Some(plan.budget.limit_bytes + MORE_BYTES), ..options.clone() };
     // What the system does not have cannot be planned with.
     let more = file.plan(&more).ok().filter(|more| more.budget.limit_bytes > plan.budget.limit_bytes);
     let with_more = more.as_ref().map(|more| speed.tokens_per_second(more));
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
             "streamed_bytes_per_pass": plan.streamed_bytes_per_pass,
             "slots_bytes": plan.slots_bytes,
             "kv_bytes": plan.budget.kv_bytes,
+            "kv_spilled_bytes": spilled_kv_bytes,
             "fixed_bytes": plan.budget.fixed_bytes,
             "lent_bytes": plan.budget.lent_bytes,
             "minimum_budget_bytes": plan.minimum_budget_bytes,
@@ -69,6 +71,10 @@ pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
         ("processor", rate(speed.compute_bytes_per_second), "of weights with one token, measured just now".to_owned()),
         ("predicted", format!("{predicted:.2} tokens/s"), String::new()),
     ];
+    if spilled_kv_bytes > 0 {
+        let note = "more, in a file and read in every pass, once the context is full".to_owned();
+        rows.insert(6, ("KV spilled", size::show(spilled_kv_bytes), note));
+    }
     if let Some(with_more) = with_more {
         rows.push(("1 GiB more", format!("{with_more:.2} tokens/s"), "predicted".to_owned()));
     }

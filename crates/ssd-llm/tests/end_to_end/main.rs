@@ -15,6 +15,7 @@ mod commands;
 mod hostile_models;
 mod http;
 mod info;
+mod mmap_kv;
 mod perplexity;
 mod plan;
 mod prompt_cache;
