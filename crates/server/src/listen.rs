@@ -26,8 +26,8 @@ use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::{anthropic, guard, native, ollama, openai, page};
 
-/// A client has so long to send a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(20);
+/// A client has so long to send a request's head, also when it keeps its connection for the next one.
+const HEAD_TIME: Duration = Duration::from_secs(75);
 
 /// And so long for its body.
 const BODY_TIME: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const MAX_TOP: i64 = 20;
 
 /// JSON has no infinity, which a token has that cannot be chosen.
-const LOWEST: f32 = -9999.0;
+const LOWEST: f64 = -9999.0;
 
 /// A token of a conversation, with its best rivals.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,7 +24,7 @@ pub(super) struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct Token {
     token: String,
-    logprob: f32,
+    logprob: f64,
     bytes: Vec<u8>,
 }
 
@@ -32,7 +32,7 @@ struct Token {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Columns {
     tokens: Vec<String>,
-    token_logprobs: Vec<f32>,
+    token_logprobs: Vec<f64>,
     top_logprobs: Vec<Map<String, Value>>,
     /// Where each begins in the text, in characters.
     text_offset: Vec<usize>,
@@ -93,8 +93,9 @@ fn piece(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
     tokenizer.piece(id, SpecialTokens::Show).into_owned()
 }
 
-fn finite(logprob: f32) -> f32 {
-    logprob.max(LOWEST)
+/// As it is written in either way of writing JSON: text and value.
+fn finite(logprob: f32) -> f64 {
+    f64::from(logprob).max(LOWEST)
 }
 
 /// A token's text; one that is part of a character only is written as its bytes.
