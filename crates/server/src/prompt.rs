@@ -122,7 +122,7 @@ pub(crate) fn text_of(content: &Value) -> Result<String, Failure> {
         Value::Null => Ok(String::new()),
         Value::String(text) => Ok(text.clone()),
         Value::Array(parts) => {
-            let texts = parts.iter().map(|part| match (part, part["text"].as_str()) {
+            let texts = parts.iter().map(|part| match (part, part["text"].as_str().or(part["refusal"].as_str())) {
                 (Value::String(text), _) => Ok(text.as_str()),
                 (_, Some(text)) => Ok(text),
                 (_, None) => {
