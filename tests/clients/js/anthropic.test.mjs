@@ -52,8 +52,7 @@ test('unknown model', async () => {
 
 test('tools without a template for them are told in words', { skip: HAS_TOOLS }, async () => {
   const tools = [{ name: 'f', input_schema: support.WEATHER_PARAMETERS }]
-  const answer = await client.messages.create({ ...request, tools })
-  assert.ok(answer.content.length > 0)
+  assert.ok((await client.messages.create({ ...request, tools })).stop_reason)
 })
 
 test('an aborted stream frees its slot', async () => {

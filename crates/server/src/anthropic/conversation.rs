@@ -12,6 +12,7 @@ use super::request::{Block, Content, Message, MessagesBody, Role, Source, Thinki
 use crate::app::App;
 use crate::failure::Failure;
 use crate::prompt::{Conversation, message, tool_call};
+use crate::tools::Choice;
 
 /// A line that Claude Code puts first in its system text; it changes from request to request, which would make every prompt a
 /// new one.
@@ -19,8 +20,27 @@ const BILLING: &str = "x-anthropic-billing-header:";
 
 /// The conversation of a request.
 ///
-/// Errors: there is none, there is something in it that no model here can see, or the model cannot call tools.
+/// Errors: there is none, there is something in it that no model here can see, or a tool is missing.
 pub(super) fn conversation(app: &App, body: &MessagesBody) -> Result<Conversation, Failure> {
+    // Who does not ask for thoughts expects none, and an answer that must be a call begins with it.
+    let is_forced = choice(body.tool_choice.as_ref()).is_forced();
+    let thinks = body.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Disabled {}) && !is_forced;
+    let thinking = app.facts.has_thinking().then_some(thinks);
+    Ok(Conversation { messages: messages(body)?, tools: tools(body)?, thinking })
+}
+
+/// Which tools have to be called.
+pub(super) fn choice(wanted: Option<&ToolChoice>) -> Choice {
+    match wanted {
+        None | Some(ToolChoice::Auto { .. }) => Choice::Auto,
+        Some(ToolChoice::Any { .. }) => Choice::Required,
+        Some(ToolChoice::Tool { name, .. }) => Choice::Named(name.clone()),
+        Some(ToolChoice::None {}) => Choice::None,
+    }
+}
+
+/// The messages, as templates know them, with the system's first.
+fn messages(body: &MessagesBody) -> Result<Vec<Value>, Failure> {
     if body.messages.is_empty() {
         return Err(wrong("messages: at least one message is required".to_owned()));
     }
@@ -34,14 +54,7 @@ pub(super) fn conversation(app: &App, body: &MessagesBody) -> Result<Conversatio
     for (index, message) in body.messages.iter().enumerate() {
         turns.add(&format!("messages.{index}.content"), message)?;
     }
-    let tools = tools(body)?;
-    if !tools.is_empty() && !app.facts.has_tools() {
-        return Err(Failure::bad_field("tools", format!("{} does not support tools", app.facts.name)));
-    }
-    // Who does not ask for thoughts expects none.
-    let thinks = body.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Disabled {});
-    let thinking = app.facts.has_thinking().then_some(thinks);
-    Ok(Conversation { messages: turns.messages, tools, thinking })
+    Ok(turns.messages)
 }
 
 /// The tools that a model may call, as templates know them.
@@ -58,16 +71,16 @@ fn tools(body: &MessagesBody) -> Result<Vec<Value>, Failure> {
     }
     match &body.tool_choice {
         Some(ToolChoice::None {}) => tools.clear(),
-        Some(ToolChoice::Tool { name }) => {
+        Some(ToolChoice::Tool { name, .. }) => {
             tools.retain(|tool| tool.name == *name);
             if tools.is_empty() {
                 return Err(Failure::bad_field("tool_choice", format!("tool_choice: there is no tool '{name}'")));
             }
         }
-        Some(ToolChoice::Any {}) if tools.is_empty() => {
+        Some(ToolChoice::Any { .. }) if tools.is_empty() => {
             return Err(Failure::bad_field("tool_choice", "tool_choice: there is no tool that could be called"));
         }
-        Some(ToolChoice::Any {} | ToolChoice::Auto {}) | None => {}
+        Some(ToolChoice::Any { .. } | ToolChoice::Auto { .. }) | None => {}
     }
     Ok(tools.into_iter().map(function).collect())
 }
@@ -252,4 +265,107 @@ fn text(place: &str, block: Block) -> Result<String, Failure> {
 fn joined(place: &str, content: &Content) -> Result<String, Failure> {
     let texts = blocks(place, content)?.into_iter().map(|block| text(place, block));
     Ok(texts.collect::<Result<Vec<_>, _>>()?.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(body: Value) -> Result<Value, String> {
+        let body = MessagesBody::deserialize(body).expect("it has the form of a request");
+        messages(&body).map(Value::Array).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn an_agents_turns_become_messages() {
+        let body = json!({
+            "system": [
+                { "type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cch=1f;" },
+                { "type": "text", "text": "You are a coder.", "cache_control": { "type": "ephemeral" } },
+                { "type": "text", "text": "Be brief." },
+            ],
+            "messages": [
+                { "role": "user", "content": [{ "type": "text", "text": "Look" }, { "type": "text", "text": "here." }] },
+                { "role": "user", "content": "Now." },
+                { "role": "assistant", "content": [
+                    { "type": "thinking", "thinking": "Hm.", "signature": "sig" },
+                    { "type": "redacted_thinking", "data": "x" },
+                    { "type": "text", "text": "I read it." },
+                    { "type": "tool_use", "id": "toolu_1", "name": "Read", "input": { "path": "a" } },
+                    { "type": "tool_use", "id": "toolu_2", "name": "Shot", "input": {} },
+                ] },
+                { "role": "user", "content": [
+                    { "type": "tool_result", "tool_use_id": "toolu_1", "content": "no such file", "is_error": true },
+                    { "type": "tool_result", "tool_use_id": "toolu_2", "content": [
+                        { "type": "text", "text": "a picture" },
+                        { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "" } },
+                    ] },
+                    { "type": "text", "text": "Go on." },
+                ] },
+                { "role": "assistant", "content": "" },
+            ],
+        });
+        let call = |id: &str, name: &str, arguments: Value| json!({ "id": id, "type": "function", "function": { "name": name, "arguments": arguments } });
+        let note = "a picture\n[image left out: this model takes text only]";
+        let calls = [call("toolu_1", "Read", json!({ "path": "a" })), call("toolu_2", "Shot", json!({}))];
+        let expected = json!([
+            { "role": "system", "content": "You are a coder.\nBe brief." },
+            { "role": "user", "content": "Look\nhere.\nNow." },
+            { "role": "assistant", "content": "I read it.", "reasoning_content": "Hm.", "tool_calls": calls },
+            { "role": "tool", "content": "Error: no such file", "name": "Read", "tool_call_id": "toolu_1" },
+            { "role": "tool", "content": note, "name": "Shot", "tool_call_id": "toolu_2" },
+            { "role": "user", "content": "Go on." },
+        ]);
+        assert_eq!(of(body), Ok(expected));
+    }
+
+    #[test]
+    fn the_prompt_is_the_same_whatever_the_billing_header_says() {
+        let with = |line: &str| {
+            of(
+                json!({ "system": format!("{line}\nYou are a coder."), "messages": [{ "role": "user", "content": "Hi" }] }),
+            )
+        };
+        assert_eq!(with("x-anthropic-billing-header: a"), with("x-anthropic-billing-header: b; c"));
+        assert_ne!(with("x-anthropic-billing-header: a"), with("another line"));
+    }
+
+    #[test]
+    fn documents_are_text_and_what_cannot_be_seen_is_refused_with_its_place() {
+        let says = |block: Value| of(json!({ "messages": [{ "role": "user", "content": [block] }] }));
+        let document = json!({ "type": "document", "title": "T", "source": { "type": "text", "media_type": "text/plain", "data": "body" } });
+        assert_eq!(says(document), Ok(json!([{ "role": "user", "content": "T\nbody" }])));
+        let pdf =
+            json!({ "type": "document", "source": { "type": "base64", "media_type": "application/pdf", "data": "" } });
+        let image = json!({ "type": "image", "source": { "type": "url", "url": "http://x" } });
+        let call = json!({ "type": "tool_use", "id": "a", "name": "b", "input": {} });
+        for (block, words) in
+            [(pdf, "plain text"), (image, "an image"), (call, "assistant"), (json!({ "type": "x" }), "x")]
+        {
+            let message = says(block.clone()).expect_err("it is refused");
+            assert!(message.starts_with("messages.0.content.0") && message.contains(words), "{block}: {message}");
+        }
+        assert!(of(json!({ "messages": [] })).is_err());
+    }
+
+    #[test]
+    fn tools_are_functions_and_a_choice_leaves_some_out() {
+        let of = |choice: Value| {
+            let body = json!({ "tool_choice": choice, "tools": [
+                { "name": "read", "description": "Reads.", "input_schema": { "type": "object" } },
+                { "type": "custom", "name": "list" },
+                { "type": "web_search_20250305", "name": "web_search" },
+            ] });
+            let tools = tools(&MessagesBody::deserialize(body).expect("it has the form of a request"));
+            tools.map(|tools| {
+                tools.iter().map(|t| t["function"]["name"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+            })
+        };
+        let named = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
+        assert_eq!(of(Value::Null).unwrap(), named(&["read", "list"]));
+        assert_eq!(of(json!({ "type": "any" })).unwrap(), named(&["read", "list"]));
+        assert_eq!(of(json!({ "type": "tool", "name": "list" })).unwrap(), named(&["list"]));
+        assert_eq!(of(json!({ "type": "none" })).unwrap(), named(&[]));
+        assert!(of(json!({ "type": "tool", "name": "web_search" })).is_err());
+    }
 }

@@ -127,11 +127,11 @@ pub(super) struct Tool {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum ToolChoice {
     /// As it likes.
-    Auto {},
+    Auto { disable_parallel_tool_use: Option<bool> },
     /// It calls one of them.
-    Any {},
+    Any { disable_parallel_tool_use: Option<bool> },
     /// It calls this one.
-    Tool { name: String },
+    Tool { name: String, disable_parallel_tool_use: Option<bool> },
     /// It calls none.
     None {},
 }
@@ -146,6 +146,18 @@ pub(super) enum Thinking {
     Adaptive { display: Option<Display> },
     /// It does not.
     Disabled {},
+}
+
+impl ToolChoice {
+    /// Whether an answer may have several calls.
+    pub(super) fn is_parallel(&self) -> bool {
+        match self {
+            ToolChoice::Auto { disable_parallel_tool_use: is_single }
+            | ToolChoice::Any { disable_parallel_tool_use: is_single }
+            | ToolChoice::Tool { disable_parallel_tool_use: is_single, .. } => *is_single != Some(true),
+            ToolChoice::None {} => true,
+        }
+    }
 }
 
 impl Thinking {

@@ -1,0 +1,125 @@
+//! A server on a tiny random model, in this process, and just enough of HTTP to ask it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use engine::{EngineOptions, Limits, ModelFile, ServiceOptions};
+use serde_json::Value;
+use server::{Server, ServerOptions};
+use tempfile::TempPath;
+use testkit::{TinySpec, temp_model};
+
+/// The model's name.
+pub(crate) const MODEL: &str = "tiny:latest";
+
+/// Tokens of context.
+pub(crate) const CTX: usize = 512;
+
+/// A server that runs until the tests end.
+pub(crate) struct Running {
+    address: SocketAddr,
+    _file: TempPath,
+}
+
+/// What a server has answered.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Starts a server on a model with this chat template.
+pub(crate) fn serve(template: &str) -> Running {
+    let mut spec = TinySpec::from_line("llama context=512");
+    spec.chat_template = Some(template.to_owned());
+    let path = temp_model(&spec.build().gguf_bytes());
+    let engine = EngineOptions { ctx: Some(CTX), threads: 1, max_sequences: 2, ..EngineOptions::default() };
+    let file = ModelFile::open(&path).expect("the model is whole");
+    let model = file.load(&engine).expect("the model loads");
+    let limits = Limits { max_batch: 2, max_queue: 16, cache_pages: 8 };
+    let options = ServerOptions {
+        address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        api_key: None,
+        origins: Vec::new(),
+        keep_alive: None,
+        drain: Duration::ZERO,
+        name: "tiny".to_owned(),
+        logs_prompts: false,
+        max_connections: 16,
+    };
+    let server = Server::new(&file, model, ServiceOptions { engine, limits, cache: None }, None, options);
+    let server = server.expect("the server starts");
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let on_ready = |address| sender.send(address).expect("the test waits for it");
+        runtime.block_on(server.run(std::future::pending(), on_ready)).expect("the address is free");
+    });
+    Running { address: receiver.recv().expect("the server listens"), _file: path }
+}
+
+impl Running {
+    /// Sends a request; a body is sent whatever the method.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Response {
+        let mut stream = TcpStream::connect(self.address).expect("the server listens");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).expect("the server reads");
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).expect("the server answers");
+        Response::read(&all)
+    }
+
+    /// Sends JSON.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Response {
+        self.ask("POST", path, body.to_string().as_bytes())
+    }
+}
+
+impl Response {
+    fn read(all: &[u8]) -> Response {
+        let at = all.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
+        let head = String::from_utf8(all[..at].to_vec()).expect("a head is text");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect("a status");
+        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let mut response =
+            Response { status, headers: lines.filter_map(header).collect(), body: all[at + 4..].to_vec() };
+        if response.header("transfer-encoding") == "chunked" {
+            response.body = without_chunks(&response.body);
+        }
+        response
+    }
+
+    /// A header's value; an empty one if it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is text")
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.text()))
+    }
+}
+
+fn without_chunks(mut body: &[u8]) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        let at = body.windows(2).position(|end| end == b"\r\n").expect("a chunk's length");
+        let length = std::str::from_utf8(&body[..at]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());
+        let length = length.expect("a chunk's length");
+        if length == 0 {
+            return all;
+        }
+        all.extend_from_slice(&body[at + 2..at + 2 + length]);
+        body = &body[at + 4 + length..];
+    }
+}
