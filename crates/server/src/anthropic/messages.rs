@@ -20,6 +20,7 @@ use crate::keep_alive::Guard;
 use crate::parts::Splitter;
 use crate::prompt::{Conversation, Prompt};
 use crate::stream::body;
+use crate::structured::Shape;
 use crate::tools::Choice;
 
 pub(super) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
@@ -55,20 +56,28 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         })?,
     };
     let sampling = sampling(&wanted)?;
-    let conversation = conversation(app, &wanted)?;
+    let mut conversation = conversation(app, &wanted)?;
     let has_tools = !conversation.tools.is_empty();
-    let prompt = render(app, conversation, choice(wanted.tool_choice.as_ref())).await?;
+    let choice = choice(wanted.tool_choice.as_ref());
+    if choice.is_forced() && app.facts.has_thinking() {
+        // A call from the first token on leaves no room for thoughts.
+        conversation.thinking = Some(false);
+    }
+    let is_parallel = wanted.tool_choice.as_ref().is_none_or(ToolChoice::is_parallel);
+    let shape = Shape::Calls { tools: conversation.tools.clone(), choice: choice.clone(), is_parallel };
+    let prompt = render(app, conversation, choice).await?;
     let splitter = Splitter::new(app.facts.has_thinking(), prompt.opens_thinking, has_tools);
     let mut reply = Reply::new(splitter, Some(guard));
     reply.n_prompt = prompt.tokens.len();
     reply.shows_thinking = wanted.thinking.as_ref().is_some_and(Thinking::is_shown);
-    reply.is_parallel = wanted.tool_choice.as_ref().is_none_or(ToolChoice::is_parallel);
+    reply.is_parallel = is_parallel;
     reply.model = wanted.model;
     let request = GenerateRequest {
         prompt: prompt.tokens,
         max_tokens: Some(max_tokens),
         sampling,
         stop: wanted.stop_sequences.unwrap_or_default(),
+        constraint: app.constrain(has_tools.then_some(shape)).await?,
         ..GenerateRequest::default()
     };
     let answer = Answer::begin(app, request).await?;

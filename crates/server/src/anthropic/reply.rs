@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn streamed(reply: Reply, generation: Generation) -> Vec<Value> {
-        let token = |c: char| Piece::Token { id: 0, text: c.to_string(), logprobs: None };
+        let token = |c: char| Piece::Token { text: c.to_string(), logprobs: None };
         let pieces = generation.text.chars().map(token).collect::<Vec<_>>();
         events(reply, pieces.into_iter().chain([Piece::Done(Box::new(generation))]).collect())
     }
