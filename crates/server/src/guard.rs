@@ -36,10 +36,10 @@ pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: N
 pub(crate) fn refuse(path: &str, failure: &Failure) -> Response {
     if path.starts_with("/v1/messages") {
         anthropic::error(failure)
-    } else if path.starts_with("/v1/") {
-        openai::error(failure)
-    } else {
+    } else if path == "/" || path.starts_with("/api/") {
         ollama::error(failure)
+    } else {
+        openai::error(failure)
     }
 }
 

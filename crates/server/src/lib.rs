@@ -20,6 +20,7 @@ mod metrics;
 mod native;
 mod ollama;
 mod openai;
+mod openapi;
 mod options;
 mod page;
 mod parts;

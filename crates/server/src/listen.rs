@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use engine::{EngineOptions, LoadedModel, ModelFile, Service, ServiceOptions};
@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::keep_alive::KeepAlive;
 use crate::metrics::Metrics;
 use crate::options::ServerOptions;
-use crate::{anthropic, guard, native, ollama, openai, page};
+use crate::{anthropic, guard, native, ollama, openai, openapi, page};
 
 /// A client has so long to send a request's head, also when it keeps its connection for the next one.
 const HEAD_TIME: Duration = Duration::from_secs(75);
@@ -163,11 +163,23 @@ fn router(app: &Arc<App>) -> Router {
         .merge(anthropic::routes())
         .merge(native::routes())
         .merge(page::routes())
+        .merge(openapi::routes())
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
         .layer(cors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(app), log))
         .with_state(Arc::clone(app))
+}
+
+async fn no_route(method: Method, uri: Uri) -> Response {
+    guard::refuse(uri.path(), &Failure::not_found(format!("there is nothing at {method} {}", uri.path())))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} does not take {method}", uri.path());
+    guard::refuse(uri.path(), &Failure::new(StatusCode::METHOD_NOT_ALLOWED, message))
 }
 
 /// Gives every request a name, reads its body in a bounded time, and writes a line about it.

@@ -14,6 +14,7 @@ use engine::Snapshot;
 use model::{EncodeOptions, SpecialTokens, TokenId};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::failure::Failure;
@@ -213,19 +214,42 @@ fn histogram(text: &mut String, name: &str, help: &str, histogram: &Histogram) {
         .expect("a string takes any text");
 }
 
-#[derive(Deserialize)]
-#[serde(default)]
-struct Tokenize {
+/// A text.
+#[derive(Deserialize, ToSchema)]
+pub(crate) struct TokenizeBody {
+    #[serde(default)]
     content: String,
+    /// Whether the tokens that texts begin and end with are put there.
+    #[serde(default)]
     add_special: bool,
+    /// Whether the names of special tokens stand for them.
+    #[serde(default = "yes")]
     parse_special: bool,
+    /// Whether tokens come with their texts, or bytes where those are no text.
+    #[serde(default)]
     with_pieces: bool,
 }
 
-impl Default for Tokenize {
-    fn default() -> Tokenize {
-        Tokenize { content: String::new(), add_special: false, parse_special: true, with_pieces: false }
-    }
+/// Tokens.
+#[derive(Default, Deserialize, ToSchema)]
+pub(crate) struct DetokenizeBody {
+    #[schema(value_type = Vec<u32>)]
+    #[serde(default)]
+    tokens: Vec<TokenId>,
+}
+
+/// A conversation.
+#[derive(Default, Deserialize, ToSchema)]
+pub(crate) struct ApplyBody {
+    /// Each with `role` and `content`.
+    #[serde(default)]
+    messages: Vec<Value>,
+    /// Functions, as OpenAI writes them.
+    tools: Option<Vec<Value>>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A handler's result as a response; these routes are llama.cpp's, which has OpenAI's errors.
@@ -237,7 +261,7 @@ fn respond(result: Result<Value, Failure>) -> Response {
 }
 
 async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(crate::body::read(&bytes).map(|wanted: Tokenize| {
+    respond(crate::body::read(&bytes).map(|wanted: TokenizeBody| {
         let options = EncodeOptions { add_special: wanted.add_special, parse_special: wanted.parse_special };
         let tokenizer = &app.facts.tokenizer;
         let tokens = tokenizer.encode(&wanted.content, options);
@@ -254,12 +278,7 @@ async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
 }
 
 async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Detokenize {
-        tokens: Vec<TokenId>,
-    }
-    let text = |wanted: Detokenize| {
+    let text = |wanted: DetokenizeBody| {
         let tokenizer = &app.facts.tokenizer;
         let n = tokenizer.vocab_len();
         if let Some(token) = wanted.tokens.iter().find(|token| **token as usize >= n) {
@@ -273,13 +292,7 @@ async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
 }
 
 async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Apply {
-        messages: Vec<Value>,
-        tools: Option<Vec<Value>>,
-    }
-    let conversation = |wanted: Apply| {
+    let conversation = |wanted: ApplyBody| {
         let one = |given: &Value| {
             let role = given["role"].as_str().ok_or_else(|| Failure::bad_field("messages", "a message has no role"))?;
             message(role, &given["content"]).map(Value::Object)

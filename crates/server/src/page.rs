@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -52,8 +53,8 @@ async fn index(headers: HeaderMap) -> Response {
     if wants_html { served(HTML, INDEX) } else { "Ollama is running".into_response() }
 }
 
-async fn file(Path(name): Path<String>) -> Response {
-    match FILES.iter().find(|(file, _, _)| *file == name) {
+async fn file(name: Result<Path<String>, PathRejection>) -> Response {
+    match FILES.iter().find(|(file, _, _)| name.as_ref().is_ok_and(|name| name.0 == *file)) {
         Some((_, kind, text)) => served(kind, text),
         None => StatusCode::NOT_FOUND.into_response(),
     }

@@ -6,6 +6,7 @@
 //! Source: Anthropic's Messages API, version 2023-06-01.
 
 mod conversation;
+mod description;
 mod messages;
 mod reply;
 mod request;
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
+pub(crate) use self::description::{describe, error_schema};
 use crate::app::App;
 use crate::failure::Failure;
 

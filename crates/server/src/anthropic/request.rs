@@ -2,14 +2,17 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// A conversation that is to go on.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = anthropic::MessagesBody)]
 pub(super) struct MessagesBody {
     /// The model's name.
+    #[serde(default)]
     pub(super) model: String,
     /// The conversation. If its last message is the assistant's, the answer goes on with it.
+    #[serde(default)]
     pub(super) messages: Vec<Message>,
     /// What the model is to be, ahead of the conversation.
     pub(super) system: Option<Content>,
@@ -34,15 +37,17 @@ pub(super) struct MessagesBody {
 }
 
 /// One message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = anthropic::Message)]
 pub(super) struct Message {
     pub(super) role: Role,
     pub(super) content: Content,
 }
 
 /// Who says something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = anthropic::Role)]
 pub(super) enum Role {
     User,
     Assistant,
@@ -50,16 +55,18 @@ pub(super) enum Role {
 }
 
 /// A text, or blocks, each of which is read as a [`Block`].
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "content must be a string or an array of blocks")]
+#[schema(as = anthropic::Content)]
 pub(super) enum Content {
     Text(String),
     Blocks(Vec<Value>),
 }
 
 /// A piece of a message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = anthropic::Block)]
 pub(super) enum Block {
     Text {
         text: String,
@@ -94,8 +101,9 @@ pub(super) enum Block {
 }
 
 /// Where a document's text is.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = anthropic::Source)]
 pub(super) enum Source {
     /// Here.
     Text { data: String },
@@ -110,7 +118,8 @@ pub(super) enum Source {
 }
 
 /// What the model may call.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = anthropic::Tool)]
 pub(super) struct Tool {
     /// `custom` or nothing; tools of other types are those that Anthropic's server runs, and are left out.
     #[serde(rename = "type")]
@@ -123,8 +132,9 @@ pub(super) struct Tool {
 }
 
 /// Whether the model may call tools, or must.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = anthropic::ToolChoice)]
 pub(super) enum ToolChoice {
     /// As it likes.
     Auto { disable_parallel_tool_use: Option<bool> },
@@ -137,8 +147,9 @@ pub(super) enum ToolChoice {
 }
 
 /// Whether the model thinks aloud first.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = anthropic::Thinking)]
 pub(super) enum Thinking {
     /// It does; how long is its own choice.
     Enabled { display: Option<Display> },
@@ -171,8 +182,9 @@ impl Thinking {
 }
 
 /// Whether thoughts are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = anthropic::Display)]
 pub(super) enum Display {
     Summarized,
     Omitted,

@@ -9,6 +9,7 @@ use axum::response::Response;
 use engine::GenerateRequest;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::generate::{loaded, thinking};
 use super::options::Options;
@@ -23,28 +24,47 @@ use crate::stream::{Format, body};
 use crate::structured::Shape;
 use crate::tools::Choice;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ChatBody {
+/// A conversation that is to go on.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::ChatBody)]
+pub(super) struct ChatBody {
+    /// The model's name.
+    #[serde(default)]
     model: String,
+    /// The conversation; if there is none, the model is loaded, or let go of.
     messages: Option<Vec<Message>>,
+    /// Functions that the model may call, as OpenAI writes them.
     tools: Option<Vec<Value>>,
+    /// `"json"`, or a JSON schema that the answer follows.
     format: Option<Value>,
+    /// How tokens are chosen: `temperature`, `top_k`, `top_p`, `min_p`, `seed`, `num_predict`, `stop` and others.
+    #[schema(value_type = Option<Object>)]
     options: Option<Map<String, Value>>,
+    /// Whether the answer comes in lines; it does unless this says no.
     stream: Option<bool>,
+    /// How long the model stays in memory: seconds, or a duration such as `5m`; below zero is for ever.
     keep_alive: Option<Value>,
+    /// Whether the model thinks aloud first: a boolean, or `low`, `medium`, `high`, `max`.
     think: Option<Value>,
+    /// Whether tokens come with their log-probabilities.
     logprobs: Option<bool>,
+    /// With how many alternatives, up to 20.
     top_logprobs: Option<i64>,
+    /// Whether the oldest messages may be left out of a conversation that is too long.
     truncate: Option<bool>,
+    /// Whether the oldest tokens go when the context is full, or the answer ends.
     shift: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// What somebody says.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::Message)]
 struct Message {
+    /// `system`, `user`, `assistant` or `tool`.
+    #[serde(default)]
     role: String,
     content: Option<String>,
+    /// Models here see none.
     images: Option<Vec<Value>>,
     tool_calls: Option<Vec<Call>>,
     tool_name: Option<String>,
@@ -52,17 +72,23 @@ struct Message {
     thinking: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// A call that the assistant has made.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::Call)]
 struct Call {
     id: Option<String>,
+    #[serde(default)]
     function: Function,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// What was called.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::Function)]
 struct Function {
+    #[serde(default)]
     name: String,
+    /// An object.
+    #[serde(default)]
     arguments: Value,
 }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{reply, respond};
 use crate::app::App;
@@ -15,14 +16,22 @@ use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
 use crate::keep_alive::{Guard, Stay};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct EmbedBody {
+/// Texts that are to become vectors.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::EmbedBody)]
+pub(super) struct EmbedBody {
+    /// The model's name.
+    #[serde(default)]
     model: String,
+    /// A text or several.
     input: Option<Value>,
+    /// The one text that the older of the two routes takes.
     prompt: Option<String>,
+    /// Whether a text that is too long is cut.
     truncate: Option<bool>,
+    /// How many of a vector's numbers are wanted.
     dimensions: Option<usize>,
+    /// How long the model stays in memory: seconds, or a duration such as `5m`; below zero is for ever.
     keep_alive: Option<Value>,
 }
 

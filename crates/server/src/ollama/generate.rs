@@ -10,6 +10,7 @@ use engine::GenerateRequest;
 use model::TokenId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::go_template::{self, Variables};
 use super::options::Options;
@@ -23,24 +24,44 @@ use crate::prompt::{Conversation, Prompt, message};
 use crate::stream::{Format, body};
 use crate::structured::Shape;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct GenerateBody {
+/// A prompt that is to be answered.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::GenerateBody)]
+pub(super) struct GenerateBody {
+    /// The model's name.
+    #[serde(default)]
     model: String,
+    /// The prompt; if there is none, the model is loaded, or let go of.
     prompt: Option<String>,
+    /// What follows the answer, for models that fill in.
     suffix: Option<String>,
+    /// What the model is to be.
     system: Option<String>,
+    /// A template as Ollama has them, in place of the model's own.
     template: Option<String>,
+    /// Tokens of an earlier answer, to go on from.
+    #[schema(value_type = Option<Vec<u32>>)]
     context: Option<Vec<TokenId>>,
+    /// Whether the answer comes in lines; it does unless this says no.
     stream: Option<bool>,
+    /// Whether the prompt is taken as it is, without a template.
     raw: Option<bool>,
+    /// `"json"`, or a JSON schema that the answer follows.
     format: Option<Value>,
+    /// How long the model stays in memory: seconds, or a duration such as `5m`; below zero is for ever.
     keep_alive: Option<Value>,
+    /// Models here see none.
     images: Option<Vec<Value>>,
+    /// How tokens are chosen: `temperature`, `top_k`, `top_p`, `min_p`, `seed`, `num_predict`, `stop` and others.
+    #[schema(value_type = Option<Object>)]
     options: Option<Map<String, Value>>,
+    /// Whether the model thinks aloud first: a boolean, or `low`, `medium`, `high`, `max`.
     think: Option<Value>,
+    /// Whether tokens come with their log-probabilities.
     logprobs: Option<bool>,
+    /// With how many alternatives, up to 20.
     top_logprobs: Option<i64>,
+    /// Whether the oldest tokens go when the context is full, or the answer ends.
     shift: Option<bool>,
 }
 

@@ -3,25 +3,48 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::{VERSION, reply, respond};
 use crate::app::App;
 use crate::failure::Failure;
 
-/// A request about a model; older clients call it `name`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Named {
+/// A request about a model.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::Named)]
+pub(super) struct Named {
+    /// The model's name.
     model: Option<String>,
+    /// The same, as older clients call it.
     name: Option<String>,
-    source: Option<String>,
+    /// Whether all of the file's metadata is wanted.
     verbose: Option<bool>,
+    /// Whether the answer comes in lines, where it can; it does unless this says no.
     stream: Option<bool>,
+}
+
+/// What a model is to be made of.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::CreateBody)]
+pub(super) struct CreateBody {
+    /// Another model.
+    from: Option<String>,
+    /// Files, by their names.
+    files: Option<Value>,
+}
+
+/// Which model is to have another name.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = ollama::CopyBody)]
+pub(super) struct CopyBody {
+    /// The model's name.
+    #[serde(default)]
+    source: String,
 }
 
 impl Named {
@@ -117,27 +140,15 @@ pub(super) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
 }
 
 pub(super) async fn push() -> Response {
-    respond(Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "this server does not push models: it serves the GGUF file that it was started with",
-    )))
+    respond(Err(Failure::bad("this server does not push models: it serves the GGUF file that it was started with")))
 }
 
 pub(super) async fn create(bytes: Bytes) -> Response {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Create {
-        from: Option<String>,
-        files: Option<Value>,
-    }
     respond((|| {
-        let wanted: Create = crate::body::read(&bytes)?;
+        let wanted: CreateBody = crate::body::read(&bytes)?;
         match (wanted.from, wanted.files) {
             (None, None) => Err(Failure::bad("neither 'from' or 'files' was specified")),
-            _ => Err(Failure::new(
-                StatusCode::NOT_IMPLEMENTED,
-                "this server does not create models: start it with another GGUF file",
-            )),
+            _ => Err(Failure::bad("this server does not create models: start it with another GGUF file")),
         }
     })())
 }
@@ -145,12 +156,9 @@ pub(super) async fn create(bytes: Bytes) -> Response {
 /// A second name for the model would be forgotten; what is not there is not found.
 pub(super) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond((|| {
-        let wanted: Named = crate::body::read(&bytes)?;
-        app.check_name(wanted.source.as_deref().unwrap_or(""))?;
-        Err(Failure::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "this server keeps one model under one name: start it with --name for another",
-        ))
+        let wanted: CopyBody = crate::body::read(&bytes)?;
+        app.check_name(&wanted.source)?;
+        Err(Failure::bad("this server keeps one model under one name: start it with --name for another"))
     })())
 }
 
@@ -158,17 +166,14 @@ pub(super) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Respons
     respond((|| {
         let wanted: Named = crate::body::read(&bytes)?;
         app.check_name(wanted.name())?;
-        Err(Failure::new(StatusCode::NOT_IMPLEMENTED, "this server does not delete its model's file"))
+        Err(Failure::bad("this server does not delete its model's file"))
     })())
 }
 
-pub(super) async fn blob(Path(_digest): Path<String>) -> Response {
-    respond(Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "this server takes no blobs: it serves the GGUF file that it was started with",
-    )))
+pub(super) async fn blob() -> Response {
+    respond(Err(Failure::bad("this server takes no blobs: it serves the GGUF file that it was started with")))
 }
 
-pub(super) async fn blob_head(Path(_digest): Path<String>) -> Response {
+pub(super) async fn blob_head() -> Response {
     StatusCode::NOT_FOUND.into_response()
 }

@@ -4,6 +4,7 @@
 //! left out. Source: ollama's `docs/api.md` and `api/types.go`.
 
 mod chat;
+mod description;
 mod embed;
 mod generate;
 mod go_template;
@@ -19,6 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use serde_json::json;
 
+pub(crate) use self::description::{describe, error_schema};
 use crate::app::App;
 use crate::failure::Failure;
 

@@ -10,6 +10,7 @@ use futures_util::future::try_join_all;
 use model::Tokenizer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::ask::{Ask, Tools, Unknown};
 use super::logprobs::Entry;
@@ -29,9 +30,9 @@ use crate::structured::Shape;
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// The request, besides [`Sampling`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ChatBody {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::ChatBody)]
+pub(super) struct ChatBody {
     model: Option<String>,
     messages: Option<Vec<Message>>,
     stream: Option<bool>,
@@ -48,22 +49,23 @@ struct ChatBody {
     chat_template_kwargs: Option<TemplateOptions>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::StreamOptions)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
 }
 
 /// What llama.cpp and vLLM let through to the template, as far as it is known here.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::TemplateOptions)]
 struct TemplateOptions {
     enable_thinking: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Message)]
 struct Message {
+    #[serde(default)]
     role: String,
     content: Option<Value>,
     name: Option<String>,
@@ -72,17 +74,20 @@ struct Message {
     reasoning_content: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Call)]
 struct Call {
     id: Option<String>,
+    #[serde(default)]
     function: Function,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Function)]
 struct Function {
+    #[serde(default)]
     name: String,
+    #[serde(default)]
     arguments: Value,
 }
 

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use model::{SpecialTokens, TokenId, Tokenizer};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::ask::begin_all;
 use super::chat::{Head, StreamOptions};
@@ -32,9 +33,9 @@ const MAX_TOKENS: i64 = 16;
 const MAX_PROMPTS: usize = 128;
 
 /// The request, besides [`Sampling`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct CompletionBody {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::CompletionBody)]
+pub(super) struct CompletionBody {
     model: Option<String>,
     prompt: Option<Input>,
     suffix: Option<String>,
@@ -49,12 +50,15 @@ struct CompletionBody {
 }
 
 /// Texts, or tokens.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string, an array of strings, an array of tokens, or an array of such arrays")]
+#[schema(as = openai::Input)]
 pub(super) enum Input {
     Text(String),
     Texts(Vec<String>),
+    #[schema(value_type = Vec<u32>)]
     Tokens(Vec<TokenId>),
+    #[schema(value_type = Vec<Vec<u32>>)]
     TokenLists(Vec<Vec<TokenId>>),
 }
 

@@ -8,6 +8,7 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::completions::Input;
 use super::{object, respond};
@@ -16,9 +17,9 @@ use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
 use crate::keep_alive::Guard;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct EmbeddingBody {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::EmbeddingBody)]
+pub(super) struct EmbeddingBody {
     model: Option<String>,
     input: Option<Input>,
     encoding_format: Option<String>,

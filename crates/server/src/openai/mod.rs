@@ -7,6 +7,7 @@
 mod ask;
 mod chat;
 mod completions;
+mod description;
 mod embeddings;
 mod logprobs;
 mod models;
@@ -27,6 +28,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub(crate) use self::description::{describe, error_schema};
 use crate::app::App;
 use crate::failure::Failure;
 

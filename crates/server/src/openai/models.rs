@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
@@ -27,7 +28,9 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
     object(&Models { object: "list", data: [model(&app)] })
 }
 
-pub(super) async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response {
+pub(super) async fn one(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Response {
+    // What cannot be decoded is no model's name.
+    let id = id.map(|Path(id)| id).unwrap_or_default();
     respond(app.check_name(&id).map(|()| object(&model(&app))))
 }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use engine::SamplingOptions;
 use model::TokenId;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use crate::failure::Failure;
 
@@ -24,8 +25,8 @@ const NEVER: f32 = -100.0;
 const REPEAT_LAST_N: usize = 64;
 
 /// The fields; the last six are llama.cpp's and vLLM's.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Sampling)]
 pub(super) struct Sampling {
     pub(super) temperature: Option<f64>,
     pub(super) top_p: Option<f64>,
@@ -43,8 +44,9 @@ pub(super) struct Sampling {
 }
 
 /// One text or several.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or an array of strings")]
+#[schema(as = openai::Texts)]
 pub(super) enum Texts {
     One(String),
     Many(Vec<String>),

@@ -33,6 +33,11 @@ pub(crate) struct Response {
 
 /// Starts a server on a model with this chat template.
 pub(crate) fn serve(template: &str) -> Running {
+    serve_with(template, None)
+}
+
+/// Starts a server that wants a key.
+pub(crate) fn serve_with(template: &str, api_key: Option<&str>) -> Running {
     let mut spec = TinySpec::from_line("llama context=512");
     spec.chat_template = Some(template.to_owned());
     let path = temp_model(&spec.build().gguf_bytes());
@@ -42,7 +47,7 @@ pub(crate) fn serve(template: &str) -> Running {
     let limits = Limits { max_batch: 2, max_queue: 16, cache_pages: 8 };
     let options = ServerOptions {
         address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        api_key: None,
+        api_key: api_key.map(str::to_owned),
         origins: Vec::new(),
         keep_alive: None,
         drain: Duration::ZERO,
@@ -64,11 +69,13 @@ pub(crate) fn serve(template: &str) -> Running {
 impl Running {
     /// Sends a request; a body is sent whatever the method.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Response {
+        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len()), body)
+    }
+
+    /// Sends a request whose head is this, besides its end.
+    pub(crate) fn send(&self, head: &str, body: &[u8]) -> Response {
         let mut stream = TcpStream::connect(self.address).expect("the server listens");
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
+        let head = format!("{head}Connection: close\r\n\r\n");
         stream.write_all(&[head.as_bytes(), body].concat()).expect("the server reads");
         let mut all = Vec::new();
         stream.read_to_end(&mut all).expect("the server answers");

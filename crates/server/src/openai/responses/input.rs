@@ -2,29 +2,34 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use crate::failure::Failure;
 use crate::prompt::{message, text_of, tool_call};
 
 /// A text, or what was said and done before.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or an array of items")]
+#[schema(as = openai::ResponsesInput)]
 pub(super) enum Input {
     Text(String),
     Items(Vec<Item>),
 }
 
 /// An item; which fields it has is a matter of its type, and one without a type is a message.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Item)]
 pub(super) struct Item {
     r#type: Option<String>,
     role: Option<String>,
+    #[serde(default)]
     content: Value,
     call_id: Option<String>,
     name: Option<String>,
     arguments: Option<String>,
+    #[serde(default)]
     output: Value,
+    #[serde(default)]
     summary: Value,
 }
 

@@ -13,6 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use self::input::Input;
 use self::writer::{PartsOptions, Writer};
@@ -30,9 +31,9 @@ use crate::structured::Shape;
 const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// The request, besides [`Sampling`].
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ResponsesBody {
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::ResponsesBody)]
+pub(super) struct ResponsesBody {
     model: Option<String>,
     input: Option<Input>,
     instructions: Option<String>,
@@ -53,14 +54,14 @@ struct ResponsesBody {
     prompt: Option<Value>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Reasoning)]
 struct Reasoning {
     effort: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = openai::Text)]
 struct Text {
     format: Option<Value>,
 }

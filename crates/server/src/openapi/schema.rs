@@ -1,0 +1,73 @@
+//! Words to write schemas with.
+
+use serde_json::{Map, Value, json};
+
+/// Anything.
+pub(crate) fn any() -> Value {
+    json!({})
+}
+
+pub(crate) fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+pub(crate) fn flag() -> Value {
+    json!({ "type": "boolean" })
+}
+
+pub(crate) fn number() -> Value {
+    json!({ "type": "number" })
+}
+
+/// A whole number from 0 up.
+pub(crate) fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+/// A time as RFC 3339 has it.
+pub(crate) fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+/// This value and no other.
+pub(crate) fn only(value: &str) -> Value {
+    json!({ "type": "string", "const": value })
+}
+
+/// One of these texts.
+pub(crate) fn word(values: &[&str]) -> Value {
+    json!({ "type": "string", "enum": values })
+}
+
+pub(crate) fn list(of: Value) -> Value {
+    json!({ "type": "array", "items": of })
+}
+
+/// An object whose fields have any names.
+pub(crate) fn map(of: Value) -> Value {
+    json!({ "type": "object", "additionalProperties": of })
+}
+
+pub(crate) fn nullable(of: Value) -> Value {
+    json!({ "anyOf": [of, { "type": "null" }] })
+}
+
+pub(crate) fn either(of: &[Value]) -> Value {
+    json!({ "anyOf": of })
+}
+
+/// All of the object's fields that are there, and no others.
+pub(crate) fn object(required: Value, optional: Value) -> Value {
+    let (Value::Object(required), Value::Object(optional)) = (required, optional) else {
+        unreachable!("fields are written as an object")
+    };
+    let names: Vec<&String> = required.keys().collect();
+    let mut object = json!({ "type": "object", "required": names, "additionalProperties": false });
+    object["properties"] = required.into_iter().chain(optional).collect::<Map<_, _>>().into();
+    object
+}
+
+/// What has this name among the components.
+pub(crate) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
