@@ -11,6 +11,11 @@ use self::in_process::Running;
 
 const MODEL: &str = "llama context=512 template=chatml";
 
+/// Answers that do not end before their limit: the tokens that would end them are never chosen.
+fn endless() -> Value {
+    json!({ "logit_bias": { "272": -100, "274": -100 } })
+}
+
 /// `object` with more fields.
 fn with(object: &Value, more: &Value) -> Value {
     let mut all = object.clone();
@@ -55,7 +60,8 @@ fn the_one_model_is_listed() {
 #[test]
 fn a_chat_is_the_same_streamed_or_not() {
     let server = Running::start(MODEL);
-    let wanted = with(&chat(), &json!({ "n": 3, "logprobs": true, "top_logprobs": 2, "unknown": 1, "stop": null }));
+    let chat = with(&chat(), &endless());
+    let wanted = with(&chat, &json!({ "n": 3, "logprobs": true, "top_logprobs": 2, "unknown": 1, "stop": null }));
     let whole = server.post("/v1/chat/completions", &wanted).json();
     assert_eq!((&whole["object"], &whole["model"]), (&json!("chat.completion"), &json!("tiny")));
     assert!(whole["id"].as_str().is_some_and(|id| id.starts_with("chatcmpl-")));
@@ -83,7 +89,7 @@ fn a_chat_is_the_same_streamed_or_not() {
         assert_eq!(entry["top_logprobs"].as_array().map(Vec::len), Some(2));
     }
     assert_ne!(whole["choices"][0]["message"], whole["choices"][1]["message"], "each answer has a seed of its own");
-    let plain = server.post("/v1/chat/completions", &with(&chat(), &json!({ "stream": true }))).events();
+    let plain = server.post("/v1/chat/completions", &with(&chat, &json!({ "stream": true }))).events();
     assert!(plain.iter().all(|chunk| chunk.get("usage").is_none()));
     assert_eq!(json!(joined(&plain, 0, "/delta/content")), whole["choices"][0]["message"]["content"]);
 }
@@ -184,7 +190,7 @@ fn completions_continue_texts_as_they_are() {
 
     let best =
         json!({ "prompt": "the", "best_of": 4, "n": 2, "seed": 1, "max_tokens": 5, "temperature": 2, "logprobs": 0 });
-    let best = server.post("/v1/completions", &best).json();
+    let best = server.post("/v1/completions", &with(&best, &endless())).json();
     assert_eq!(best["usage"]["completion_tokens"], 20);
     let sum = |i: usize| {
         best["choices"][i]["logprobs"]["token_logprobs"]
@@ -195,7 +201,10 @@ fn completions_continue_texts_as_they_are() {
             .sum::<f64>()
     };
     assert!(sum(0) >= sum(1), "{best}");
-    assert_eq!(server.post("/v1/completions", &json!({ "prompt": "the" })).json()["usage"]["completion_tokens"], 16);
+    assert_eq!(
+        server.post("/v1/completions", &with(&json!({ "prompt": "the" }), &endless())).json()["usage"]["completion_tokens"],
+        16
+    );
 }
 
 #[test]
@@ -228,6 +237,7 @@ fn a_response_is_what_its_events_have_told() {
     let server = Running::start(MODEL);
     let wanted = json!({ "model": "tiny", "input": "hello", "instructions": "be", "seed": 3, "max_output_tokens": 12,
         "include": ["message.output_text.logprobs"], "top_logprobs": 1, "metadata": { "a": "b" } });
+    let wanted = with(&wanted, &endless());
     let whole = server.post("/v1/responses", &wanted).json();
     assert_eq!(
         (&whole["object"], &whole["status"], &whole["metadata"]["a"]),
@@ -338,4 +348,83 @@ fn errors_say_what_is_wrong_with_which_field() {
         assert_eq!((reply.status, &error["code"]), (400, &json!("context_length_exceeded")), "{reply:?}");
         assert!(error["type"] == "exceed_context_size_error" && error["n_ctx"] == 512, "{error}");
     }
+}
+
+#[test]
+fn an_answer_has_the_shape_that_was_asked_for() {
+    let server = Running::start(MODEL);
+    let schema = json!({ "type": "object", "properties": { "ok": { "type": "boolean" } }, "required": ["ok"], "additionalProperties": false });
+    let format =
+        json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } });
+    let wanted = with(&chat(), &json!({ "response_format": format, "max_tokens": 300, "n": 2 }));
+    let whole = server.post("/v1/chat/completions", &wanted).json();
+    let chunks = server.post("/v1/chat/completions", &with(&wanted, &json!({ "stream": true }))).events();
+    for (index, choice) in whole["choices"].as_array().expect("a list").iter().enumerate() {
+        let text = choice["message"]["content"].as_str().expect("a text");
+        let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        assert!(value["ok"].is_boolean() && choice["finish_reason"] == "stop", "{choice}");
+        assert_eq!(joined(&chunks, index, "/delta/content"), text);
+    }
+    // What has to be JSON is no call, whatever it looks like.
+    let call = json!({ "type": "object", "properties": { "name": { "const": "weather" }, "arguments": { "const": {} } },
+        "required": ["name", "arguments"], "additionalProperties": false });
+    let tool = json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object", "properties": {} } } });
+    let format = json!({ "type": "json_schema", "json_schema": { "name": "call", "schema": call } });
+    let looks = with(&chat(), &json!({ "response_format": format, "tools": [tool], "max_tokens": 300 }));
+    let looks = server.post("/v1/chat/completions", &looks).json();
+    assert!(looks["choices"][0]["message"].get("tool_calls").is_none(), "{looks}");
+    let format = json!({ "type": "json_schema", "name": "answer", "schema": schema });
+    let response = json!({ "input": "hello", "text": { "format": format }, "max_output_tokens": 300, "seed": 1 });
+    let response = server.post("/v1/responses", &response).json();
+    let text = response["output"][0]["content"][0]["text"].as_str().expect("a text");
+    assert!(serde_json::from_str::<Value>(text).is_ok_and(|value| value["ok"].is_boolean()), "{text:?}");
+    let wrong = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "cat" } } });
+    let refused = server.post("/v1/chat/completions", &with(&chat(), &json!({ "response_format": wrong })));
+    assert_eq!(refused.status, 400, "{refused:?}");
+}
+
+#[test]
+fn tools_that_have_to_be_called_are() {
+    let server = Running::start("llama context=2048 template=chatml");
+    let schema =
+        json!({ "type": "object", "properties": { "city": { "enum": ["Oslo", "Rome"] } }, "required": ["city"] });
+    let tools = json!([
+        { "type": "function", "function": { "name": "weather", "parameters": schema } },
+        { "type": "function", "function": { "name": "time" } },
+    ]);
+    let wanted = with(&chat(), &json!({ "tools": tools, "max_tokens": 800, "parallel_tool_calls": false }));
+    let named = json!({ "type": "function", "function": { "name": "weather" } });
+    for choice in [json!("required"), named.clone()] {
+        let wanted = with(&wanted, &json!({ "tool_choice": choice }));
+        let whole = server.post("/v1/chat/completions", &wanted).json();
+        let said = &whole["choices"][0];
+        assert_eq!(
+            (&said["finish_reason"], &said["message"]["content"]),
+            (&json!("tool_calls"), &Value::Null),
+            "{whole}"
+        );
+        let function = &said["message"]["tool_calls"][0]["function"];
+        let arguments: Value = serde_json::from_str(function["arguments"].as_str().expect("a text")).expect("JSON");
+        let name = function["name"].as_str().expect("a text");
+        assert!(
+            ["weather", "time"].contains(&name)
+                && (name == "time" || choice == "required" || arguments["city"].is_string())
+        );
+        let chunks = server.post("/v1/chat/completions", &with(&wanted, &json!({ "stream": true }))).events();
+        let calls = listed(&chunks, 0, "/delta/tool_calls");
+        let joined: String = calls
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|call| call["function"]["arguments"].as_str())
+            .collect();
+        assert_eq!((&calls[0]["function"]["name"], &json!(joined)), (&function["name"], &function["arguments"]));
+    }
+    let flat = json!([{ "type": "function", "name": "weather", "parameters": schema, "strict": true }]);
+    let response = json!({ "input": "hello", "tools": flat, "tool_choice": "required", "max_output_tokens": 800, "seed": 5, "stream": true });
+    let events = server.post("/v1/responses", &response).events();
+    let item = &events.last().expect("there are events")["response"]["output"][0];
+    assert_eq!((&item["type"], &item["name"]), (&json!("function_call"), &json!("weather")), "{events:?}");
+    let done = events.iter().find(|event| event["type"] == "response.function_call_arguments.done");
+    assert_eq!(done.map(|event| &event["arguments"]), Some(&item["arguments"]));
 }
