@@ -38,7 +38,7 @@ pub enum Reply<'a> {
     /// Something happened.
     Event(Event<'a>),
     /// The request has ended; nothing follows.
-    Done(Result<Generation, EngineError>),
+    Done(Result<Box<Generation>, EngineError>),
 }
 
 /// What a service is made of.
@@ -403,7 +403,7 @@ impl Worker {
                 Ok(generation) => self.totals.prompt_tokens += generation.prompt_tokens as u64,
                 Err(_) => self.totals.failed += 1,
             }
-            let _ = (open.listener)(Reply::Done(finished.result));
+            let _ = (open.listener)(Reply::Done(finished.result.map(Box::new)));
             self.close(&open);
         }
     }
@@ -504,7 +504,7 @@ mod tests {
     #[derive(Debug)]
     enum Heard {
         Text(String),
-        Done(Result<Generation, EngineError>),
+        Done(Result<Box<Generation>, EngineError>),
     }
 
     fn start(max_batch: usize, max_queue: usize) -> (TempPath, Service) {
@@ -540,7 +540,7 @@ mod tests {
     }
 
     /// The texts that came, one after another, and the end.
-    fn end(receiver: &mpsc::Receiver<Heard>) -> (String, Result<Generation, EngineError>) {
+    fn end(receiver: &mpsc::Receiver<Heard>) -> (String, Result<Box<Generation>, EngineError>) {
         let mut all = String::new();
         loop {
             match receiver.recv().expect("a request ends") {

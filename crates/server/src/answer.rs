@@ -59,7 +59,7 @@ impl Answer {
                 }
                 Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
                 Reply::Event(_) => return ControlFlow::Continue(()),
-                Reply::Done(Ok(generation)) => Piece::Done(Box::new(generation)),
+                Reply::Done(Ok(generation)) => Piece::Done(generation),
                 Reply::Done(Err(error)) => Piece::Failed(error.into()),
             };
             match sender.send(piece) {

@@ -130,6 +130,9 @@ pub(crate) fn go_duration(text: &str) -> Option<f64> {
     if let Ok(seconds) = rest.parse::<f64>() {
         return rest.starts_with(|c: char| c.is_ascii_digit() || c == '.').then_some(sign * seconds);
     }
+    if rest.is_empty() {
+        return None;
+    }
     let mut seconds = 0.0;
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -148,7 +151,7 @@ pub(crate) fn go_duration(text: &str) -> Option<f64> {
         seconds += number * unit;
         rest = &rest[end..];
     }
-    (!text.is_empty()).then_some(sign * seconds)
+    Some(sign * seconds)
 }
 
 #[cfg(test)]

@@ -51,7 +51,9 @@ pub(super) fn render(template: &str, variables: Variables<'_>) -> Result<String,
                 Some(branch) => branch.shows = !branch.held,
                 None => return Err(unsupported("else without if")),
             },
-            ["end"] => drop(open.pop().ok_or_else(|| unsupported("end without if"))?),
+            ["end"] => {
+                open.pop().ok_or_else(|| unsupported("end without if"))?;
+            }
             [".Response"] if shows => return Ok(out),
             [".Response"] => {}
             [name] => {

@@ -28,7 +28,7 @@ fn commands_do_what_they_say() {
     let cleared = said("hello\n/clear\nhello\n").text();
     assert_eq!(cleared, format!("{first}{first}"));
     assert_ne!(said("/system the the the\nhello\n").text(), first);
-    assert_eq!(said("\"\"\"\nhe\nllo\"\"\"\n").text().is_empty(), false);
+    assert!(!said("\"\"\"\nhe\nllo\"\"\"\n").text().is_empty());
     let unknown = said("/bogus\n/help\n");
     assert!(unknown.stderr.contains("/bogus") && unknown.stderr.contains("/retry"), "{unknown:?}");
     let plain = Tiny::plain();
