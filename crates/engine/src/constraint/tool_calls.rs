@@ -40,7 +40,7 @@ pub struct CallFormat {
     pub before: String,
     /// What is behind it.
     pub after: String,
-    /// What is between calls; `None` if there is no more than one.
+    /// What is between calls, which in a list is JSON's business; `None` if there is no more than one.
     pub between: Option<String>,
     /// The key of the arguments.
     pub arguments_key: String,
@@ -87,7 +87,7 @@ impl CallFormat {
         CallFormat {
             before: "[TOOL_CALLS]".to_owned(),
             after: String::new(),
-            between: None,
+            between: Some(String::new()),
             arguments_key: "arguments".to_owned(),
             is_list: true,
         }
@@ -114,8 +114,8 @@ impl ToolCalls {
     /// One call or more.
     fn calls(&self, trie: &TokTrie) -> String {
         match &self.format.between {
-            Some(between) => format!("call ({} call)*", Mark::new(between, trie).lark()),
-            None => "call".to_owned(),
+            Some(between) if !self.format.is_list => format!("call ({} call)*", Mark::new(between, trie).lark()),
+            _ => "call".to_owned(),
         }
     }
 
@@ -132,8 +132,9 @@ impl ToolCalls {
                 let rest = [Part::Text(text[trigger.len()..].to_owned())].into_iter().chain(before.parts[1..].to_vec());
                 let rest = Mark { parts: rest.collect() };
                 let after = Mark::new(&self.format.after, trie);
+                let start = if self.format.between.is_some() { "marked* TEXT" } else { "TEXT | marked" };
                 format!(
-                    "start: marked* TEXT\nTEXT: /(?s:.*)/\nmarked: trigger {} json {}\ntrigger[lazy]: TEXT {}\n",
+                    "start: {start}\nTEXT: /(?s:.*)/\nmarked: trigger {} json {}\ntrigger[lazy]: TEXT {}\n",
                     rest.lark(),
                     after.lark(),
                     quoted(trigger)
@@ -159,7 +160,8 @@ impl ToolCalls {
         let place = if self.format.is_list { "#/items/anyOf" } else { "#/anyOf" };
         let calls = tools.iter().enumerate().map(|(i, tool)| self.call(tool, &format!("{place}/{i}")));
         let call = json!({ "anyOf": calls.collect::<Result<Vec<_>, _>>()? });
-        let max = if matches!(self.choice, ToolChoice::Named(_)) { 1 } else { u32::MAX };
+        let is_one = matches!(self.choice, ToolChoice::Named(_)) || self.format.between.is_none();
+        let max = if is_one { 1 } else { u32::MAX };
         let all = json!({ "type": "array", "items": call, "minItems": 1, "maxItems": max });
         Ok(add_options(if self.format.is_list { all } else { call }, Unsupported::Ignored))
     }

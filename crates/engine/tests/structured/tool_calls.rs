@@ -86,6 +86,22 @@ fn text_turns_into_a_call_with_the_mark_of_one() {
 }
 
 #[test]
+fn a_format_without_anything_between_calls_has_one() {
+    let one = CallFormat { between: None, ..CallFormat::hermes() };
+    check(&grammar(ToolChoice::Required, one.clone()), &[WEATHER], &[&format!("{WEATHER}\n{ADD}"), ""]);
+    let text = format!("I will look.\n{WEATHER}");
+    check(
+        &grammar(ToolChoice::Auto, one),
+        &["", "Hello.", &text],
+        &[&format!("{text}\n{ADD}"), &format!("{text} more")],
+    );
+    let one = CallFormat { before: "<|im_start|>".to_owned(), between: None, ..CallFormat::mistral() };
+    let now = r#"{"name": "now", "arguments": {}}"#;
+    let list = |calls: &str| format!("<|im_start|>[{calls}]");
+    check(&grammar(ToolChoice::Required, one), &[&list(now)], &[&list(&format!("{now}, {now}")), &list("")]);
+}
+
+#[test]
 fn llama_calls_with_a_brace_alone() {
     let call = r#"{"name": "weather", "parameters": {"city": "Rome"}}"#;
     check(&grammar(ToolChoice::Required, CallFormat::llama()), &[call], &["", "text", &format!("{call}; {call}")]);
