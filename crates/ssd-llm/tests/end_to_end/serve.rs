@@ -290,3 +290,58 @@ fn texts_are_vectors_of_length_one() {
     assert_eq!(server.post("/api/embed", &json!({ "model": "smol", "input": long, "truncate": false })).status, 400);
     assert_eq!(embed(json!({ "model": "smol", "input": [] }))["embeddings"], json!([]));
 }
+
+#[test]
+fn what_was_computed_is_there_after_a_restart() {
+    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let cache = format!("--prompt-cache={}", folder.path().display());
+    let flags = ["--memory-budget=200M", "--ctx=1024", "--max-batch=1", "--name=smol", &cache];
+    let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(40);
+    let body = json!({ "model": "smol", "prompt": prompt, "raw": true, "stream": false, "options": { "num_predict": 5, "temperature": 0 } });
+    let ask = || {
+        let server = Server::start(&model, &flags);
+        let answer = server.post("/api/generate", &body).json();
+        let saved = server.stat("/prompt_cache/saved_tokens");
+        assert_eq!(server.end().code, Some(0));
+        (answer["response"].clone(), answer["prompt_eval_count"].as_f64().unwrap(), saved)
+    };
+    let (first, n_tokens, saved) = ask();
+    assert!(n_tokens > 300.0 && saved == 0.0, "{n_tokens} {saved}");
+    assert_eq!(ask(), (first, n_tokens, n_tokens - 1.0));
+}
+
+#[test]
+fn formats_hold_the_sampler() {
+    let model = real_model();
+    let server = Server::start(&model, &["--memory-budget=200M", "--ctx=512", "--name=smol"]);
+    let schema = json!({
+        "type": "object",
+        "properties": { "city": { "enum": ["Oslo", "Rome"] }, "degrees": { "type": "integer", "minimum": -50, "maximum": 60 } },
+        "required": ["city", "degrees"],
+        "additionalProperties": false,
+    });
+    let chat = |format: &Value, seed: u32| {
+        let messages = json!([{ "role": "user", "content": "The weather somewhere?" }]);
+        let options = json!({ "seed": seed, "temperature": 1.0, "num_predict": 200 });
+        server.post(
+            "/api/chat",
+            &json!({ "model": "smol", "messages": messages, "format": format, "stream": false, "options": options }),
+        )
+    };
+    for seed in 0..5 {
+        let answer = chat(&schema, seed).json();
+        let said: Value = serde_json::from_str(answer["message"]["content"].as_str().unwrap()).expect("it parses");
+        assert!(
+            ["Oslo", "Rome"].contains(&said["city"].as_str().unwrap())
+                && (-50..=60).contains(&said["degrees"].as_i64().unwrap()),
+            "{said}"
+        );
+        assert_eq!(answer["done_reason"], "stop");
+    }
+    let wrong = chat(&json!("xml"), 0);
+    assert_eq!(
+        (wrong.status, &wrong.json()["error"]),
+        (400, &json!("invalid format: \"\\\"xml\\\"\"; expected \"json\" or a valid JSON Schema object"))
+    );
+    assert_eq!(chat(&json!({ "type": "bogus" }), 0).status, 400);
+}
