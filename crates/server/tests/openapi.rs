@@ -72,7 +72,7 @@ fn check(description: &Value, method: &str, path: &str, response: &Response) {
         assert!(response.body.is_empty(), "{place}: a body");
         return;
     };
-    let schema = &contents.get(kind).unwrap_or_else(|| panic!("{place}: the type is {kind:?}"))["schema"];
+    let mut schema = &contents.get(kind).unwrap_or_else(|| panic!("{place}: the type is {kind:?}"))["schema"];
     let values: Vec<Value> = match kind {
         "application/json" => vec![response.json()],
         "application/x-ndjson" => {
@@ -80,6 +80,8 @@ fn check(description: &Value, method: &str, path: &str, response: &Response) {
             response.text().lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
         }
         "text/event-stream" => {
+            let data = &schema["properties"]["data"];
+            schema = data.get("contentSchema").unwrap_or(&data["anyOf"][0]["contentSchema"]);
             let data = response.text().lines().filter_map(|line| line.strip_prefix("data: "));
             data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).expect("JSON")).collect()
         }

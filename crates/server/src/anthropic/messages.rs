@@ -42,6 +42,7 @@ fn named(response: impl IntoResponse) -> Response {
 
 async fn count(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let wanted = read(app, bytes)?;
+    Limits::read(&wanted)?;
     let prompt = render(app, conversation(app, &wanted)?, choice(wanted.tool_choice.as_ref())).await?;
     Ok(named(axum::Json(json!({ "input_tokens": prompt.tokens.len() }))))
 }
@@ -49,13 +50,10 @@ async fn count(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
 async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let wanted = read(app, bytes)?;
     let guard = Guard::new(app, None);
-    let max_tokens = match wanted.max_tokens {
-        None => return Err(Failure::bad_field("max_tokens", "max_tokens: Field required")),
-        Some(n) => usize::try_from(n).ok().filter(|n| *n > 0).ok_or_else(|| {
-            Failure::bad_field("max_tokens", format!("max_tokens: {n} given, and it must be at least 1"))
-        })?,
-    };
-    let sampling = sampling(&wanted)?;
+    if wanted.max_tokens.is_none() {
+        return Err(Failure::bad_field("max_tokens", "max_tokens: Field required"));
+    }
+    let limits = Limits::read(&wanted)?;
     let mut conversation = conversation(app, &wanted)?;
     let has_tools = !conversation.tools.is_empty();
     let choice = choice(wanted.tool_choice.as_ref());
@@ -74,8 +72,8 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     reply.model = wanted.model;
     let request = GenerateRequest {
         prompt: prompt.tokens,
-        max_tokens: Some(max_tokens),
-        sampling,
+        max_tokens: limits.max_tokens,
+        sampling: limits.sampling,
         stop: wanted.stop_sequences.unwrap_or_default(),
         constraint: app.constrain(has_tools.then_some(shape)).await?,
         ..GenerateRequest::default()
@@ -103,26 +101,38 @@ async fn render(app: &Arc<App>, conversation: Conversation, choice: Choice) -> R
     app.aside(move |app| app.facts.render(&app.facts.with_tools_told(conversation, &choice))).await
 }
 
-/// How tokens are chosen; what the request does not say is as for everybody.
-///
-/// Errors: a number is out of its range.
-fn sampling(wanted: &MessagesBody) -> Result<SamplingOptions, Failure> {
-    let mut sampling = SamplingOptions::default();
-    if let Some(temperature) = wanted.temperature {
-        if !(0.0..=2.0).contains(&temperature) {
-            return Err(Failure::bad_field("temperature", "temperature: it must be between 0 and 2"));
+/// How tokens are chosen, and how many.
+struct Limits {
+    max_tokens: Option<usize>,
+    sampling: SamplingOptions,
+}
+
+impl Limits {
+    /// What the request does not say is as for everybody.
+    ///
+    /// Errors: a number is out of its range.
+    fn read(wanted: &MessagesBody) -> Result<Limits, Failure> {
+        let wrong = |param, range: &str| Failure::bad_field(param, format!("{param}: it must be {range}"));
+        let mut sampling = SamplingOptions::default();
+        if let Some(temperature) = wanted.temperature {
+            sampling.temperature = temperature;
         }
-        sampling.temperature = temperature;
-    }
-    if let Some(top_p) = wanted.top_p {
-        if !(0.0..=1.0).contains(&top_p) {
-            return Err(Failure::bad_field("top_p", "top_p: it must be between 0 and 1"));
+        if let Some(top_p) = wanted.top_p {
+            sampling.top_p = top_p;
         }
-        sampling.top_p = top_p;
+        if !(0.0..=2.0).contains(&sampling.temperature) {
+            return Err(wrong("temperature", "between 0 and 2"));
+        }
+        if !(0.0..=1.0).contains(&sampling.top_p) {
+            return Err(wrong("top_p", "between 0 and 1"));
+        }
+        if let Some(top_k) = wanted.top_k {
+            sampling.top_k = usize::try_from(top_k).map_err(|_| wrong("top_k", "0 or more"))?;
+        }
+        let max_tokens = wanted.max_tokens.map(|n| usize::try_from(n).unwrap_or(0));
+        if max_tokens == Some(0) {
+            return Err(wrong("max_tokens", "1 or more"));
+        }
+        Ok(Limits { max_tokens, sampling })
     }
-    if let Some(top_k) = wanted.top_k {
-        sampling.top_k =
-            usize::try_from(top_k).map_err(|_| Failure::bad_field("top_k", "top_k: it must not be negative"))?;
-    }
-    Ok(sampling)
 }

@@ -9,24 +9,30 @@ use utoipa::ToSchema;
 #[schema(as = anthropic::MessagesBody)]
 pub(super) struct MessagesBody {
     /// The model's name.
+    #[schema(required = true)]
     #[serde(default)]
     pub(super) model: String,
     /// The conversation. If its last message is the assistant's, the answer goes on with it.
+    #[schema(required = true)]
     #[serde(default)]
     pub(super) messages: Vec<Message>,
     /// What the model is to be, ahead of the conversation.
     pub(super) system: Option<Content>,
     /// The most tokens of the answer; to count tokens it is not needed.
+    #[schema(minimum = 1)]
     pub(super) max_tokens: Option<i64>,
     /// Texts that end the answer and are no part of it.
     pub(super) stop_sequences: Option<Vec<String>>,
     /// Whether the answer comes as events.
     pub(super) stream: Option<bool>,
     /// Randomness; 0 takes the best token.
+    #[schema(minimum = 0, maximum = 2)]
     pub(super) temperature: Option<f32>,
     /// The best tokens that together have this share of the probability are chosen from.
+    #[schema(minimum = 0, maximum = 1)]
     pub(super) top_p: Option<f32>,
     /// So many of the best tokens are chosen from; 0 is all.
+    #[schema(minimum = 0)]
     pub(super) top_k: Option<i64>,
     /// What the model may call.
     pub(super) tools: Option<Vec<Tool>>,

@@ -29,6 +29,7 @@ use crate::tools::Choice;
 #[schema(as = ollama::ChatBody)]
 pub(super) struct ChatBody {
     /// The model's name.
+    #[schema(required = true)]
     #[serde(default)]
     model: String,
     /// The conversation; if there is none, the model is loaded, or let go of.
@@ -49,6 +50,7 @@ pub(super) struct ChatBody {
     /// Whether tokens come with their log-probabilities.
     logprobs: Option<bool>,
     /// With how many alternatives, up to 20.
+    #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<i64>,
     /// Whether the oldest messages may be left out of a conversation that is too long.
     truncate: Option<bool>,

@@ -21,6 +21,7 @@ use crate::keep_alive::{Guard, Stay};
 #[schema(as = ollama::EmbedBody)]
 pub(super) struct EmbedBody {
     /// The model's name.
+    #[schema(required = true)]
     #[serde(default)]
     model: String,
     /// A text or several.

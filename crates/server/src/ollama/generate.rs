@@ -29,6 +29,7 @@ use crate::structured::Shape;
 #[schema(as = ollama::GenerateBody)]
 pub(super) struct GenerateBody {
     /// The model's name.
+    #[schema(required = true)]
     #[serde(default)]
     model: String,
     /// The prompt; if there is none, the model is loaded, or let go of.
@@ -60,6 +61,7 @@ pub(super) struct GenerateBody {
     /// Whether tokens come with their log-probabilities.
     logprobs: Option<bool>,
     /// With how many alternatives, up to 20.
+    #[schema(minimum = 0, maximum = 20)]
     top_logprobs: Option<i64>,
     /// Whether the oldest tokens go when the context is full, or the answer ends.
     shift: Option<bool>,

@@ -43,6 +43,7 @@ pub(super) struct CreateBody {
 #[schema(as = ollama::CopyBody)]
 pub(super) struct CopyBody {
     /// The model's name.
+    #[schema(required = true)]
     #[serde(default)]
     source: String,
 }

@@ -34,6 +34,7 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 #[schema(as = openai::ChatBody)]
 pub(super) struct ChatBody {
     model: Option<String>,
+    #[schema(required = true)]
     messages: Option<Vec<Message>>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -65,6 +66,7 @@ struct TemplateOptions {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = openai::Message)]
 struct Message {
+    #[schema(required = true)]
     #[serde(default)]
     role: String,
     content: Option<Value>,

@@ -37,6 +37,7 @@ const MAX_PROMPTS: usize = 128;
 #[schema(as = openai::CompletionBody)]
 pub(super) struct CompletionBody {
     model: Option<String>,
+    #[schema(required = true)]
     prompt: Option<Input>,
     suffix: Option<String>,
     echo: Option<bool>,

@@ -95,6 +95,7 @@ fn chat(all: &mut Description) {
         .takes(with_sampling(all, body), json!({ "model": all.model, "max_tokens": 4, "messages": messages }))
         .gives(JSON, whole)
         .gives(EVENTS, either(&[chunk, reference("openai.Error")]))
+        .ends_with("[DONE]")
         .fails(&ENGINE);
     all.add(Api::OpenAi, "post", "/v1/chat/completions", chat);
 }
@@ -118,6 +119,7 @@ fn completions(all: &mut Description) {
         .takes(with_sampling(all, body), json!({ "model": all.model, "max_tokens": 4, "prompt": "Once" }))
         .gives(JSON, completion.clone())
         .gives(EVENTS, either(&[completion, reference("openai.Error")]))
+        .ends_with("[DONE]")
         .fails(&ENGINE);
     all.add(Api::OpenAi, "post", "/v1/completions", completions);
 }

@@ -21,6 +21,7 @@ use crate::keep_alive::Guard;
 #[schema(as = openai::EmbeddingBody)]
 pub(super) struct EmbeddingBody {
     model: Option<String>,
+    #[schema(required = true)]
     input: Option<Input>,
     encoding_format: Option<String>,
     dimensions: Option<i64>,

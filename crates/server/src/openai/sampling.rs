@@ -28,18 +28,39 @@ const REPEAT_LAST_N: usize = 64;
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[schema(as = openai::Sampling)]
 pub(super) struct Sampling {
+    /// Randomness; 0 takes the best token.
+    #[schema(minimum = 0, maximum = 2)]
     pub(super) temperature: Option<f64>,
+    /// The best tokens that together have this share of the probability are chosen from.
+    #[schema(minimum = 0, maximum = 1)]
     pub(super) top_p: Option<f64>,
+    /// Makes the choice repeatable.
     seed: Option<i64>,
+    /// Texts that end the answer and are no part of it, up to 16.
     stop: Option<Texts>,
+    /// What a token's logit loses for every time it has occurred.
+    #[schema(minimum = -2, maximum = 2)]
     frequency_penalty: Option<f64>,
+    /// What a token's logit loses if it has occurred.
+    #[schema(minimum = -2, maximum = 2)]
     presence_penalty: Option<f64>,
+    /// What is added to the logits of tokens, by their numbers; -100 forbids one.
     logit_bias: Option<BTreeMap<String, f32>>,
+    /// How many answers are wanted.
+    #[schema(minimum = 1, maximum = 8)]
     n: Option<i64>,
+    /// So many of the best tokens are chosen from; 0 and -1 are all.
     top_k: Option<i64>,
+    /// Tokens with less than this share of the best one's probability are left out.
+    #[schema(minimum = 0, maximum = 1)]
     min_p: Option<f64>,
+    /// What positive logits of recent tokens are divided by, and others multiplied.
+    #[schema(minimum = 0.01, maximum = 100)]
     repeat_penalty: Option<f64>,
+    /// The same, as vLLM calls it.
+    #[schema(minimum = 0.01, maximum = 100)]
     repetition_penalty: Option<f64>,
+    /// How many of the last tokens are recent; -1 is all.
     repeat_last_n: Option<i64>,
 }
 

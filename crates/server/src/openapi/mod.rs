@@ -104,7 +104,15 @@ impl Operation {
 
     /// The answer may be of this type, and like this; if it is lines or events, each of them is.
     pub(crate) fn gives(mut self, kind: &str, schema: Value) -> Operation {
+        let schema = if kind == EVENTS { schema::event(schema) } else { schema };
         self.answer(200)["content"][kind] = json!({ "schema": schema });
+        self
+    }
+
+    /// The events end with one that has this text for its data.
+    pub(crate) fn ends_with(mut self, text: &str) -> Operation {
+        let data = &mut self.answer(200)["content"][EVENTS]["schema"]["properties"]["data"];
+        *data = schema::either(&[data.take(), schema::only(text)]);
         self
     }
 

@@ -67,6 +67,12 @@ pub(crate) fn object(required: Value, optional: Value) -> Value {
     object
 }
 
+/// An event of a stream, whose data is JSON.
+pub(crate) fn event(data: Value) -> Value {
+    let data = json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data });
+    object(json!({ "data": data }), json!({ "event": text() }))
+}
+
 /// What has this name among the components.
 pub(crate) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })

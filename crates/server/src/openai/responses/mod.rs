@@ -35,6 +35,7 @@ const LOGPROBS: &str = "message.output_text.logprobs";
 #[schema(as = openai::ResponsesBody)]
 pub(super) struct ResponsesBody {
     model: Option<String>,
+    #[schema(required = true)]
     input: Option<Input>,
     instructions: Option<String>,
     tools: Option<Vec<Value>>,
