@@ -58,6 +58,9 @@ pub enum EngineError {
     /// The service takes no more requests.
     #[error("the server is shutting down")]
     Stopping,
+    /// The engine's thread has ended, which it should not have.
+    #[error("the engine has stopped: start the server again")]
+    Stopped,
     /// The engine's thread could not be started.
     #[error("cannot start the engine's thread: {0}")]
     Thread(std::io::Error),

@@ -118,7 +118,9 @@ impl Running {
         let before = self.context.clone();
         self.overflow.make_room(&mut self.context, self.ctx);
         self.n_intake = self.context.len();
-        Some(before.iter().zip(&self.context).take_while(|(a, b)| a == b).count())
+        let n_same = before.iter().zip(&self.context).take_while(|(a, b)| a == b).count();
+        // Where a text repeats itself all may be the same, but the last token's logits are wanted.
+        Some(n_same.min(self.context.len() - 1))
     }
 
     /// Tokens that the sequence may have at once.

@@ -69,6 +69,10 @@ impl Overflow {
         if tokens.len() < ctx {
             return true;
         }
+        // A prompt and a token of an answer need two places.
+        if ctx < 2 {
+            return false;
+        }
         // So that half of the rest of the context is free, and the sum of several drops is that of one.
         let n_keep = n_keep.min(ctx / 2);
         let half = ((ctx - n_keep) / 2).max(1);
@@ -197,6 +201,11 @@ mod tests {
             assert!(all.ends_with(&tokens[tokens.len().min(4)..]));
             assert!(if len < 20 { tokens == all } else { (12..20).contains(&tokens.len()) }, "{len}: {tokens:?}");
         }
+        for ctx in 2..9 {
+            let mut tokens = vec![7; 30];
+            assert!(shift.make_room(&mut tokens, ctx) && !tokens.is_empty(), "{ctx}");
+        }
+        assert!(!shift.make_room(&mut vec![7; 3], 1));
         let mut tokens = vec![0; 20];
         assert!(!Overflow::Stop.make_room(&mut tokens, 20) && tokens.len() == 20);
         assert!(Overflow::Shift { n_keep: 99 }.make_room(&mut tokens, 20));

@@ -224,7 +224,7 @@ impl Service {
             shared: Arc::clone(&self.shared),
         };
         let command = Command::Submit(id, Box::new(request), is_cancelled, listener);
-        self.commands.send(command).map_err(|_| EngineError::Stopping)?;
+        self.commands.send(command).map_err(|_| EngineError::Stopped)?;
         Ok(ticket)
     }
 
@@ -396,15 +396,21 @@ impl Worker {
         let finished = self.scheduler.step(model.model.as_mut(), &model.tokenizer, &mut on_event);
         self.totals.pass_time += start.elapsed();
         self.totals.passes += 1;
+        let mut ended = Vec::new();
         for finished in finished {
-            let Some(mut open) = self.open.remove(&finished.id) else { continue };
+            let Some(open) = self.open.remove(&finished.id) else { continue };
             self.totals.requests += 1;
             match &finished.result {
                 Ok(generation) => self.totals.prompt_tokens += generation.prompt_tokens as u64,
                 Err(_) => self.totals.failed += 1,
             }
-            let _ = (open.listener)(Reply::Done(finished.result.map(Box::new)));
             self.close(&open);
+            ended.push((open, finished.result));
+        }
+        // Whoever hears of an end finds it counted.
+        self.tell();
+        for (mut open, result) in ended {
+            let _ = (open.listener)(Reply::Done(result.map(Box::new)));
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use engine::{Event, FinishReason, GenerateRequest, Generation, Reply, StepLogprobs, Ticket};
+use engine::{EngineError, Event, FinishReason, GenerateRequest, Generation, Reply, StepLogprobs, Ticket};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -59,6 +59,10 @@ impl Answer {
                 }
                 Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
                 Reply::Event(_) => return ControlFlow::Continue(()),
+                // Nobody who is still there has given it up: the server ends.
+                Reply::Done(Ok(generation)) if generation.finish_reason == FinishReason::Cancelled => {
+                    Piece::Failed(EngineError::Stopping.into())
+                }
                 Reply::Done(Ok(generation)) => Piece::Done(generation),
                 Reply::Done(Err(error)) => Piece::Failed(error.into()),
             };
@@ -128,9 +132,6 @@ impl Answer {
                 histogram.observe(self.last.elapsed());
                 self.last = Instant::now();
                 self.n_tokens += 1;
-            }
-            Piece::Done(generation) if generation.finish_reason == FinishReason::Cancelled => {
-                self.app.metrics.cancelled.fetch_add(1, Ordering::Relaxed);
             }
             Piece::Rest(_) | Piece::Done(_) | Piece::Failed(_) => {}
         }

@@ -46,7 +46,7 @@ impl From<EngineError> for Failure {
                 let message = "server busy, please try again.  maximum pending requests exceeded";
                 Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
             }
-            EngineError::Stopping => Failure::new(StatusCode::SERVICE_UNAVAILABLE, message),
+            EngineError::Stopping | EngineError::Stopped => Failure::new(StatusCode::SERVICE_UNAVAILABLE, message),
             EngineError::PromptTooLong { prompt, ctx } => {
                 Failure { too_long: Some((prompt, ctx)), ..Failure::bad(message) }
             }

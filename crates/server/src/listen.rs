@@ -86,9 +86,14 @@ impl Server {
     /// Answers requests until `end` resolves, then lets those that run go on for the time that the options give them.
     /// `on_ready` hears the address.
     ///
-    /// Errors: the address cannot be listened on.
+    /// Errors: the address cannot be listened on, or the engine has failed, after which nothing can be answered.
     pub async fn run(&self, end: impl Future<Output = ()>, on_ready: impl FnOnce(SocketAddr)) -> io::Result<()> {
-        let listener = TcpListener::bind(self.app.options.address).await?;
+        let address = self.app.options.address;
+        let refused = |error: io::Error| {
+            let message = format!("cannot listen on {address}: {error}: is something else there? use another port");
+            io::Error::new(error.kind(), message)
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
         on_ready(listener.local_addr()?);
         let service = TowerToHyperService::new(router(&self.app));
         let mut http = hyper::server::conn::http1::Builder::new();
@@ -99,12 +104,14 @@ impl Server {
         let graceful = GracefulShutdown::new();
         let connections = Arc::new(Semaphore::new(self.app.options.max_connections));
         let keep_alive = tokio::spawn(keep_alive(Arc::clone(&self.app)));
-        tokio::pin!(end);
+        let failed = engine_failed(Arc::clone(&self.app));
+        tokio::pin!(end, failed);
         loop {
             // Whoever finds no place waits in the system's queue.
             let permit = tokio::select! {
                 permit = Arc::clone(&connections).acquire_owned() => permit.expect("nobody closes it"),
                 () = &mut end => break,
+                error = &mut failed => return Err(error),
             };
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
@@ -117,6 +124,7 @@ impl Server {
                     }
                 },
                 () = &mut end => break,
+                error = &mut failed => return Err(error),
             };
             // A token is a small packet that should not wait for the next one.
             let _ = stream.set_nodelay(true);
@@ -135,6 +143,14 @@ impl Server {
         let _ = tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await;
         Ok(())
     }
+}
+
+/// Resolves if the engine's thread ends, which it does not before the server.
+async fn engine_failed(app: Arc<App>) -> io::Error {
+    while !app.service.snapshot().has_failed {
+        tokio::time::sleep(KEEP_ALIVE_POLL).await;
+    }
+    io::Error::other("the engine has failed")
 }
 
 /// Lets go of the model when its time is over.

@@ -70,8 +70,11 @@ impl Splitter {
             },
             State::Call => match calls(&held) {
                 Some(calls) => parts.extend(calls),
+                // A call that a limit has cut is no text.
+                None if is_cut(&held) => {}
                 None => self.add(&mut parts, Part::Text(CALL.0.to_owned() + &held)),
             },
+            State::Start | State::Text if self.has_tools && is_begun(&held) => {}
             State::Start | State::Text => self.add(&mut parts, Part::Text(held)),
         }
         parts
@@ -175,6 +178,17 @@ impl Splitter {
     }
 }
 
+/// Whether a call's JSON ends before it is whole.
+fn is_cut(text: &str) -> bool {
+    serde_json::from_str::<Value>(text).is_err_and(|error| error.is_eof())
+}
+
+/// Whether a text is a piece of the mark of a call, and long enough to be nothing else.
+fn is_begun(text: &str) -> bool {
+    let text = text.trim_start();
+    text.len() > "<tool".len() && CALL.0.starts_with(text)
+}
+
 /// The calls in a text that is nothing else.
 fn calls(text: &str) -> Option<Vec<Part>> {
     let mut text = text.trim();
@@ -266,6 +280,8 @@ mod tests {
                 vec![text("{\"name\":\"weather\",\"arguments\":{}}")],
             ),
             ((true, false, true), "<thinking>, <too> and <", vec![text("<thinking>, <too> and <")]),
+            ((true, false, true), "so: <tool_call>{\"name\": \"wea", vec![text("so: ")]),
+            ((true, false, true), "<tool_ca", vec![]),
             ((true, false, true), "", vec![]),
         ];
         for ((splits, opens, tools), answer, expected) in cases {

@@ -121,7 +121,7 @@ pub(crate) struct ServeArgs {
     /// Let other machines in without a key
     #[arg(long)]
     pub(crate) allow_unauthenticated: bool,
-    /// Let pages of this origin, such as https://chat.example.com, use the server; * is all; may be given several times
+    /// Let pages of this origin, such as `https://chat.example.com`, use the server; * is all; may be given several times
     #[arg(long, value_name = "ORIGIN")]
     pub(crate) allow_origin: Vec<String>,
     /// Let go of the model's memory so long after the last request, such as 5m; by default never

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
-use engine::GenerateRequest;
+use engine::{GenerateRequest, Overflow};
 use model::TokenId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -65,6 +65,8 @@ pub(super) struct GenerateBody {
     top_logprobs: Option<i64>,
     /// Whether the oldest tokens go when the context is full, or the answer ends.
     shift: Option<bool>,
+    /// Whether a prompt that is too long loses its oldest part; refused otherwise.
+    truncate: Option<bool>,
 }
 
 pub(super) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
@@ -90,7 +92,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let request = GenerateRequest {
         prompt: rendered.tokens.clone(),
         max_tokens: options.max_tokens,
-        overflow: options.overflow(wanted.shift),
+        overflow: if wanted.truncate == Some(false) { Overflow::Stop } else { options.overflow(wanted.shift) },
         logprobs: reply::n_logprobs(wanted.logprobs, wanted.top_logprobs)?,
         sampling: options.sampling,
         stop: options.stop,

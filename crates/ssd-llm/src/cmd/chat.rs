@@ -3,7 +3,7 @@
 //! What was said stays in the KV cache, so that each turn takes in only what is new. Lines that begin with a slash are
 //! commands; Ctrl-C ends an answer, Ctrl-D the conversation. Where standard input is no terminal each line is a turn.
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
@@ -233,13 +233,17 @@ impl Lines {
                     }
                     Err(ReadlineError::Interrupted) => output::say("Ctrl-D or /exit ends the conversation"),
                     Err(ReadlineError::Eof) => return Ok(None),
+                    Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                        output::say("that was no text (UTF-8): say it again");
+                    }
                     Err(error) => return Err(anyhow::Error::new(error).context("cannot read from the terminal")),
                 }
             },
             Lines::Pipe(input) => {
-                let mut line = String::new();
-                let n = input.read_line(&mut line).context("cannot read messages from standard input")?;
-                Ok((n > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned()))
+                let mut line = Vec::new();
+                let n = input.read_until(b'\n', &mut line).context("cannot read messages from standard input")?;
+                // A byte that is no text costs its character and not the conversation.
+                Ok((n > 0).then(|| String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()))
             }
         }
     }

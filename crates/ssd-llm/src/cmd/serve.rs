@@ -25,6 +25,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         );
         return Err(Usage(message).into());
     }
+    if args.api_key.as_deref() == Some("") || args.name.as_deref() == Some("") {
+        return Err(Usage("--api-key and --name cannot be empty: leave them out, or give some text".to_owned()).into());
+    }
     let file = ModelFile::open(&args.model)?;
     let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options() };
     // Measured before the memory is taken.
@@ -59,8 +62,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let served = runtime.block_on(async { server.run(ended(), on_ready).await });
     // A request that is still being prepared is not waited for.
     runtime.shutdown_background();
-    served
-        .with_context(|| format!("cannot listen on {address}: is something else running there? use --port for another"))
+    Ok(served?)
 }
 
 /// HTTP needs little; the cores are for the model.

@@ -29,6 +29,8 @@ fn commands_do_what_they_say() {
     assert_eq!(cleared, format!("{first}{first}"));
     assert_ne!(said("/system the the the\nhello\n").text(), first);
     assert!(!said("\"\"\"\nhe\nllo\"\"\"\n").text().is_empty());
+    let wrong = call_with_stdin(&base, b"hello\n\xff\nhello\n");
+    assert!(wrong.text().starts_with(&first), "{wrong:?}");
     let unknown = said("/bogus\n/help\n");
     assert!(unknown.stderr.contains("/bogus") && unknown.stderr.contains("/retry"), "{unknown:?}");
     let plain = Tiny::plain();
@@ -44,6 +46,16 @@ fn a_full_context_is_an_error_or_shifts() {
     assert!(refused.stderr.contains("but the context holds 64") && !refused.text().is_empty(), "{refused:?}");
     let shifted = call_with_stdin(&[&base[..], &["-n100", "--context-shift"]].concat(), long.as_bytes());
     assert!(!shifted.stderr.contains("error"), "{shifted:?}");
+    // The smallest contexts, and texts that repeat themselves.
+    for ctx in ["--ctx=2", "--ctx=3", "--ctx=5"] {
+        let small = json(&["run", tiny.path(), "--raw", "-p", "h", ctx, "-n9", "--temperature=0", "--context-shift"]);
+        assert_eq!(small["tokens"].as_array().unwrap().len(), 9, "{ctx}");
+    }
+    assert!(
+        call(&["run", tiny.path(), "--raw", "-p", "h", "--ctx=1", "--context-shift"])
+            .refused(1)
+            .contains("the context holds 1")
+    );
     // `run` goes on beyond the context too.
     let run = ["run", tiny.path(), "--raw", "-p", "hello", "--ctx=32", "-n100", "--temperature=0"];
     assert!(json(&run)["tokens"].as_array().unwrap().len() < 32);
