@@ -2,13 +2,14 @@
 //!
 //! A chunk has 768 bytes, twelve cache lines: eight vectors of quants (vector `c` has quants `4c..4c+4` of group `g` in
 //! lane `g`), the groups' scales and their scales times sums as `f32`, the sums of the first and the last sixteen quants
-//! of a group as two 16-bit numbers a lane, and the negated sums of all 32 as 32-bit numbers. A chunk that begins
-//! but does not end inside the row is filled up with zeros. The groups of a Q8_K block share its scale. Quants, scales
-//! and sums are those of the scalar quantisers.
+//! of a group as two 16-bit numbers a lane, and a vector for long prompts: in Q8_1 rows the sums of all 32 times
+//! [`OFFSET`], as 32-bit numbers, in Q8_K rows the sums of groups `2p` and `2p + 1` as two 16-bit numbers in lane `p`. A
+//! chunk that begins but does not end inside the row is filled up with zeros. The groups of a Q8_K block share its scale.
+//! Quants, scales and sums are those of the scalar quantisers.
 
 use std::arch::x86_64::*;
 
-use super::lanes::{load_64, store_64, transpose_32};
+use super::lanes::{load_64, prefetch, store_64, transpose_32};
 use crate::activation::{q8_1_scale, q8_k_scale};
 use crate::simd::avx2::quantise::{first_of_magnitude, largest_magnitude, quantise_32};
 
@@ -18,6 +19,9 @@ pub(super) const GROUPS: usize = 16;
 /// Columns in a chunk.
 pub(super) const COLUMNS: usize = 32 * GROUPS;
 
+/// What the sums in Q8_1 rows are multiplied with: minus the number that makes signed bytes unsigned.
+const OFFSET: i32 = -128;
+
 /// A chunk of an activation row: twelve cache lines.
 #[repr(C)]
 pub(super) struct Chunk {
@@ -26,7 +30,7 @@ pub(super) struct Chunk {
     scales: Lanes,
     scaled_sums: Lanes,
     half_sums: Lanes,
-    negated_sums: Lanes,
+    long: Lanes,
 }
 
 /// Four bytes of each group.
@@ -59,6 +63,14 @@ fn all(lanes: &Lanes) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn one(lanes: &Lanes, group: usize) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(lanes[group]))
+}
+
+impl Chunk {
+    /// Asks for line `line` of the chunk that lies `distance` bytes behind this one, into the first-level cache.
+    #[inline(always)]
+    pub(super) fn prefetch_line(&self, line: usize, distance: usize) {
+        prefetch::<_MM_HINT_T0>(&self.quants.as_flattened().as_flattened()[..1], 64 * line + distance);
+    }
 }
 
 /// Whole vectors, a group in each lane.
@@ -117,11 +129,18 @@ impl Chunk {
         one(&self.half_sums, group)
     }
 
-    /// The negated sum of the group's quants.
+    /// The sum of the group's quants times [`OFFSET`]; of Q8_1 rows.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    pub(super) fn group_negated_sum(&self, group: usize) -> __m512i {
-        one(&self.negated_sums, group)
+    pub(super) fn group_offset(&self, group: usize) -> __m512i {
+        one(&self.long, group)
+    }
+
+    /// The sums of groups `2 * pair` and `2 * pair + 1`, as pairs of 16-bit numbers; of Q8_K rows.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn pair_sums(&self, pair: usize) -> __m512i {
+        one(&self.long, pair)
     }
 }
 
@@ -142,7 +161,8 @@ pub(super) fn quantise_q8_1(x: &[f32], out: &mut [u8]) {
             groups.scales[g] = scale;
             groups.sums[g] = quantise_32(x, inverse, &mut groups.quants[g]);
         }
-        groups.write(out);
+        let offsets = groups.sums.map(|[first, last]| OFFSET * i32::from(first + last));
+        groups.write(&offsets.map(i32::to_le_bytes), out);
     }
 }
 
@@ -159,7 +179,11 @@ pub(super) fn quantise_q8_k(x: &[f32], out: &mut [u8]) {
                 groups.sums[g] = quantise_32(x, inverse, &mut groups.quants[g]);
             }
         }
-        groups.write(out);
+        let mut pairs = [[0; 4]; GROUPS];
+        for (pair, [even, odd]) in pairs.iter_mut().zip(groups.sums.as_chunks().0) {
+            *pair = halves([even[0] + even[1], odd[0] + odd[1]]);
+        }
+        groups.write(&pairs, out);
     }
 }
 
@@ -170,26 +194,31 @@ impl Groups {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn write(&self, out: &mut [u8; size_of::<Chunk>()]) {
+    fn write(&self, long: &Lanes, out: &mut [u8; size_of::<Chunk>()]) {
         let (lines, _) = out.as_chunks_mut::<64>();
         let (quants, others) = lines.split_at_mut(8);
         for (line, quants) in quants.iter_mut().zip(transpose_32(self.quants.each_ref())) {
             store_64(quants, line);
         }
-        let sums = self.sums.map(|[first, last]| first + last);
         for g in 0..GROUPS {
-            let [first, last] = self.sums[g].map(i16::to_le_bytes);
+            let (scale, [first, last]) = (self.scales[g], self.sums[g]);
             let lanes = [
-                self.scales[g].to_le_bytes(),
-                (self.scales[g] * f32::from(sums[g])).to_le_bytes(),
-                [first[0], first[1], last[0], last[1]],
-                (-i32::from(sums[g])).to_le_bytes(),
+                scale.to_le_bytes(),
+                (scale * f32::from(first + last)).to_le_bytes(),
+                halves(self.sums[g]),
+                long[g],
             ];
             for (line, lane) in others.iter_mut().zip(lanes) {
                 line[4 * g..][..4].copy_from_slice(&lane);
             }
         }
     }
+}
+
+/// Two 16-bit numbers in a lane.
+fn halves(pair: [i16; 2]) -> [u8; 4] {
+    let [first, second] = pair.map(i16::to_le_bytes);
+    [first[0], first[1], second[0], second[1]]
 }
 
 #[cfg(test)]
@@ -217,7 +246,6 @@ mod tests {
         assert_eq!(chunk.scales[lane], scale.to_le_bytes());
         assert_eq!(chunk.scaled_sums[lane], (scale * f32::from(sum)).to_le_bytes());
         assert_eq!(chunk.half_sums[lane].as_chunks().0, halves.map(i16::to_le_bytes));
-        assert_eq!(chunk.negated_sums[lane], (-i32::from(sum)).to_le_bytes());
     }
 
     #[test]
@@ -237,6 +265,8 @@ mod tests {
                 let half = |at| want.quants(group)[at..at + 16].iter().map(|q| i16::from(q.cast_signed())).sum();
                 check_group(&row, group, want.scale(group), [half(0), half(16)], want.quants(group));
                 assert_eq!(half(0) + half(16), want.sum(group));
+                let offset = chunks(&row)[group / GROUPS].long[group % GROUPS];
+                assert_eq!(offset, (-128 * i32::from(want.sum(group))).to_le_bytes());
             }
             check_padding(&row, len);
         }
@@ -261,6 +291,8 @@ mod tests {
                 let halves = [sums[2 * in_block], sums[2 * in_block + 1]];
                 let quants = &want.quants(block)[32 * in_block..][..32];
                 check_group(&row, group, want.scale(block), halves, quants);
+                let pair = chunks(&row)[group / GROUPS].long[group % GROUPS / 2].as_chunks().0[group % 2];
+                assert_eq!(pair, (halves[0] + halves[1]).to_le_bytes());
             }
             check_padding(&row, len);
         }

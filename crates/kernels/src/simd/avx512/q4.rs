@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::{self, AFFINE, Block};
+use super::block32::{self, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, transpose_16, widen_two_halves};
@@ -13,9 +13,9 @@ pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {
     if !args.is_long {
         return few::matmul::<18, 16, 1, 8>(args, |blocks| chunk_q4_0(blocks));
     }
-    block32::matmul::<18, 3>(args, |rows| Block {
-        quants: nibbles(transpose_16(each(rows, |row| part(row, 2)))),
-        scale: gather_half(each(rows, |row| part(row, 0))),
+    block32::matmul::<18, false>(args, |rows| Block {
+        quants: each(nibbles(transpose_16(each(rows, |row| part(row, 2)))), |quants| _mm512_slli_epi16::<4>(quants)),
+        scale: _mm512_mul_ps(gather_half(each(rows, |row| part(row, 0))), _mm512_set1_ps(1.0 / 16.0)),
         min: _mm512_setzero_ps(),
     });
 }
@@ -25,7 +25,7 @@ pub(super) fn matmul_q4_1(args: &mut MatmulArgs<'_>) {
     if !args.is_long {
         return few::matmul::<20, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q4_1(blocks));
     }
-    block32::matmul::<20, AFFINE>(args, |rows| {
+    block32::matmul::<20, true>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         Block { quants: nibbles(transpose_16(each(rows, |row| part(row, 4)))), scale, min }
     });

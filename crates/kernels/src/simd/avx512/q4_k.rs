@@ -33,7 +33,6 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
 pub(super) fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<8>) {
     let [halves, scales, mins, both] = transpose_16(rows);
     let [d, dmin] = widen_two_halves(halves);
-    let dmin = _mm512_sub_ps(_mm512_setzero_ps(), dmin);
     let (six, two) = (_mm512_set1_epi8(63), _mm512_set1_epi8(0x30));
     let top = |bytes| _mm512_and_si512(_mm512_srli_epi16::<2>(bytes), two);
     let scales = [_mm512_and_si512(scales, six), _mm512_or_si512(low(both), top(scales))];
@@ -41,8 +40,12 @@ pub(super) fn unpack_scales(rows: Rows<&[u8; 16]>, panel: &mut Panel<8>) {
     for g in 0..8 {
         let widen = |bytes| _mm512_cvtepi32_ps(pick_bytes(bytes, [g as i8 % 4, ZERO, ZERO, ZERO]));
         panel.scales[g] = _mm512_mul_ps(d, widen(scales[g / 4]));
-        panel.mins[g] = _mm512_mul_ps(dmin, widen(mins[g / 4]));
     }
+    for (pair, panel) in panel.mins[..4].iter_mut().enumerate() {
+        let first = pair as i8 % 2 * 2;
+        *panel = pick_bytes(mins[pair / 2], [first, ZERO, first + 1, ZERO]);
+    }
+    panel.min_scale = _mm512_sub_ps(_mm512_setzero_ps(), dmin);
 }
 
 /// Two consecutive blocks of a row.

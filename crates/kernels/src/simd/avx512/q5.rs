@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::block32::{self, AFFINE, Block};
+use super::block32::{self, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, pick_bytes, transpose_16, widen_two_halves};
@@ -14,11 +14,12 @@ pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {
     if !args.is_long {
         return few::matmul::<22, 16, 1, 16>(args, |blocks| chunk_q5_0(blocks));
     }
-    block32::matmul::<22, 4>(args, |rows| {
+    block32::matmul::<22, false>(args, |rows| {
         let low = nibbles(transpose_16(each(rows, |row| part(row, 6))));
+        let quants = add_fifth_bits(gather_4(each(rows, |row| part(row, 2))), low);
         Block {
-            quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 2))), low),
-            scale: gather_half(each(rows, |row| part(row, 0))),
+            quants: each(quants, |quants| _mm512_slli_epi16::<3>(quants)),
+            scale: _mm512_mul_ps(gather_half(each(rows, |row| part(row, 0))), _mm512_set1_ps(1.0 / 8.0)),
             min: _mm512_setzero_ps(),
         }
     });
@@ -29,7 +30,7 @@ pub(super) fn matmul_q5_1(args: &mut MatmulArgs<'_>) {
     if !args.is_long {
         return few::matmul::<24, 16, 1, { few::AFFINE }>(args, |blocks| chunk_q5_1(blocks));
     }
-    block32::matmul::<24, AFFINE>(args, |rows| {
+    block32::matmul::<24, true>(args, |rows| {
         let [scale, min] = widen_two_halves(gather_4(each(rows, |row| part(row, 0))));
         let low = nibbles(transpose_16(each(rows, |row| part(row, 8))));
         Block { quants: add_fifth_bits(gather_4(each(rows, |row| part(row, 4))), low), scale, min }

@@ -38,7 +38,7 @@ fn bits_4_5(bytes: __m512i) -> __m512i {
     _mm512_and_si512(bytes, _mm512_set1_epi8(0x30))
 }
 
-/// Widens the sixteen signed scales and multiplies them with `d`.
+/// Widens the sixteen signed scales and multiplies them with `d`; the minima are the scales times -32, the weights' offset.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unpack_scales(rows: Rows<&[u8; 16]>, d: __m512, panel: &mut Panel<16>) {
@@ -48,7 +48,13 @@ fn unpack_scales(rows: Rows<&[u8; 16]>, d: __m512, panel: &mut Panel<16>) {
             let upper = pick_bytes(four, [ZERO, ZERO, ZERO, byte as i8]);
             panel.scales[4 * i + byte] = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(upper)));
         }
+        for pair in 0..2 {
+            let upper = pick_bytes(four, [ZERO, 2 * pair, ZERO, 2 * pair + 1]);
+            let times_32 = _mm512_srai_epi16::<3>(upper);
+            panel.mins[2 * i + pair as usize] = _mm512_sub_epi16(_mm512_setzero_si512(), times_32);
+        }
     }
+    panel.min_scale = d;
 }
 
 /// Two consecutive blocks of a row.

@@ -13,7 +13,7 @@ pub(super) fn matmul(args: &mut MatmulArgs<'_>) {
     if !args.is_long {
         return few::matmul::<34, 16, 1, 128>(args, |blocks| chunk(blocks));
     }
-    block32::matmul::<34, 7>(args, |rows| {
+    block32::matmul::<34, false>(args, |rows| {
         let mut quants = transpose_32(each(rows, |row| part(row, 2)));
         for quants in &mut quants {
             *quants = _mm512_xor_si512(*quants, _mm512_set1_epi8(-128));
