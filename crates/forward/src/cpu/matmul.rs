@@ -20,10 +20,13 @@ use crate::backend::Projection;
 
 /// Weight rows that meet many tokens at once: their products with 512 tokens are 128 KiB, which stay in the second-level
 /// cache.
-const TILE_ROWS: usize = 64;
+const TILE_ROWS: usize = 128;
 
 /// Rows that tasks are made of; kernels take 8 or 16 at once.
 const UNIT_ROWS: usize = 16;
+
+/// As [`UNIT_ROWS`], where many tokens meet: kernels take up to 32 rows at once.
+const LONG_UNIT_ROWS: usize = 32;
 
 /// Bytes of a cache line, at a multiple of which activations begin: loads of two lines take twice the time.
 const LINE: usize = 64;
@@ -188,9 +191,10 @@ struct Piece<'a> {
     first_unit: usize,
 }
 
-/// Slabs whose rows are counted through in units of [`UNIT_ROWS`].
+/// Slabs whose rows are counted through in units.
 struct Pieces<'a> {
     pieces: Vec<Piece<'a>>,
+    unit_rows: usize,
     n_units: usize,
 }
 
@@ -208,6 +212,8 @@ impl<'a> Pieces<'a> {
     /// Slabs of the products' matrices, in the same order.
     fn new(products: &'a [Product<'a>], slabs: &'a [SlabGuard<'_>]) -> Pieces<'a> {
         let (mut n_units, mut p) = (0, 0);
+        let is_long = products.iter().any(|product| product.n_tokens > product.n_few);
+        let unit_rows = if is_long { LONG_UNIT_ROWS } else { UNIT_ROWS };
         let piece = |slab: &'a SlabGuard<'_>| {
             while products[p].tensor != slab.tensor() {
                 p += 1;
@@ -215,24 +221,24 @@ impl<'a> Pieces<'a> {
             let product = &products[p];
             let n_rows = slab.bytes().len() / product.row_bytes;
             let first_unit = n_units;
-            n_units += n_rows.div_ceil(UNIT_ROWS);
+            n_units += n_rows.div_ceil(unit_rows);
             Piece { product, first_row: slab.first_row(), n_rows, weights: slab.bytes(), first_unit }
         };
         let pieces = slabs.iter().map(piece).collect();
-        Pieces { pieces, n_units }
+        Pieces { pieces, unit_rows, n_units }
     }
 
     /// Units that a task should have at least.
     fn min_units(&self) -> usize {
         let unit_bytes = self.pieces.iter().map(|p| p.product.row_bytes * p.product.n_tokens).max().unwrap_or(1);
-        MIN_TASK_BYTES.div_ceil(unit_bytes * UNIT_ROWS)
+        MIN_TASK_BYTES.div_ceil(unit_bytes * self.unit_rows)
     }
 
     /// Calls `work` for each piece that has some of these units, with its rows.
     fn within(&self, units: Range<usize>, mut work: impl FnMut(&Piece, Range<usize>)) {
         let first = self.pieces.partition_point(|p| p.first_unit <= units.start) - 1;
         for piece in self.pieces[first..].iter().take_while(|p| p.first_unit < units.end) {
-            let row = |unit: usize| (unit.saturating_sub(piece.first_unit) * UNIT_ROWS).min(piece.n_rows);
+            let row = |unit: usize| (unit.saturating_sub(piece.first_unit) * self.unit_rows).min(piece.n_rows);
             work(piece, row(units.start)..row(units.end));
         }
     }

@@ -19,14 +19,14 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::activation;
-use super::lanes::{Rows, add_to_column, each};
+use super::lanes::{Rows, add_to_column, each, prefetch};
 use crate::ops::MatmulArgs;
 
 /// Tokens that meet a weight vector while it is in a register.
 pub(super) const TILE: usize = 8;
 
 /// Tokens that meet a panel: a chunk of each, 192 KiB in all, stays in the second-level cache while the rows pass by.
-pub(super) const TOKENS: usize = 256;
+pub(super) const TOKENS: usize = 512;
 
 /// Blocks in a panel: those of a chunk of activations. Two panels have 20 KiB, which stay in the first-level cache beside the
 /// activations.
@@ -64,6 +64,8 @@ pub(super) fn matmul<const BYTES: usize, const IS_AFFINE: bool>(
                     for (b, block) in panel[..depth].iter_mut().enumerate() {
                         *block = unpack(each(rows, |row| &row[b]));
                     }
+                    // The next ones are too far behind for the processor to ask for them in time.
+                    each(rows, |row| prefetch::<_MM_HINT_T1>(row.as_flattened(), DEPTH * BYTES));
                 }
                 let activations = Activations::new(args, chunk, tokens.clone());
                 let [first, second] = &panels;
@@ -124,47 +126,32 @@ fn multiply_panels<const R: usize, const IS_AFFINE: bool>(
 ) {
     let mut token = activations.tokens.start;
     while token + TILE <= activations.tokens.end {
-        let sums = multiply_tile::<TILE, R, IS_AFFINE>(panels, activations.of(token), activations.to_next_tile());
-        add_tile(args, first_row, token, &sums);
+        multiply_tile::<TILE, R, IS_AFFINE>(args, panels, &activations, first_row, token);
         token += TILE;
     }
     for token in token..activations.tokens.end {
-        let sums = multiply_tile::<1, R, IS_AFFINE>(panels, activations.of(token), activations.to_next_tile());
-        add_tile(args, first_row, token, &sums);
+        multiply_tile::<1, R, IS_AFFINE>(args, panels, &activations, first_row, token);
     }
 }
 
-/// Adds the sums of `R` times sixteen rows to the outputs of the tokens from `token` on.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn add_tile<const R: usize>(
-    args: &mut MatmulArgs<'_>,
-    first_row: usize,
-    token: usize,
-    sums: &[[__m512; R]],
-) {
-    for (t, sums) in sums.iter().enumerate() {
-        for (r, sum) in sums.iter().enumerate() {
-            add_to_column(args, first_row + 16 * r, token + t, *sum);
-        }
-    }
-}
-
-/// The products of `R` panels and a chunk of each of `T` tokens.
+/// Adds the products of `R` panels and a chunk of each of the `T` tokens from `token` on.
 // As a function of its own, so that the compiler's loops are those below.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize, const R: usize, const IS_AFFINE: bool>(
+    args: &mut MatmulArgs<'_>,
     panels: [&[Block]; R],
-    activations: [&activation::Chunk; T],
-    to_next_tile: usize,
-) -> [[__m512; R]; T] {
+    activations: &Activations<'_>,
+    first_row: usize,
+    token: usize,
+) {
+    let (to_next_tile, activations) = (activations.to_next_tile(), activations.of::<T>(token));
     let mut sums = [[_mm512_setzero_ps(); R]; T];
     for g in 0..DEPTH.min(panels[0].len()) {
+        let blocks = each(panels, |panel| &panel[g]);
         for t in 0..T {
             activations[t].prefetch_line(g, to_next_tile);
         }
-        let blocks = each(panels, |panel| &panel[g]);
         let mut dots = [[_mm512_setzero_si512(); R]; T];
         if !IS_AFFINE {
             for t in 0..T {
@@ -190,5 +177,9 @@ fn multiply_tile<const T: usize, const R: usize, const IS_AFFINE: bool>(
             }
         }
     }
-    sums
+    for t in 0..T {
+        for r in 0..R {
+            add_to_column(args, first_row + 16 * r, token + t, sums[t][r], _mm512_set1_ps(1.0));
+        }
+    }
 }

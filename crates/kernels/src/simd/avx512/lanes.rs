@@ -112,19 +112,66 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..].first_chunk().expect("the part lies inside the block")
 }
 
-/// Adds the lanes of `x` to rows `first_row..first_row + 16` of a token's output, as far as the rows reach.
+/// Adds the lanes of `x` times those of `scale` to rows `first_row..first_row + 16` of a token's output, as far as the
+/// rows reach.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn add_to_column(args: &mut MatmulArgs<'_>, first_row: usize, token: usize, x: __m512) {
+pub(super) fn add_to_column(args: &mut MatmulArgs<'_>, first_row: usize, token: usize, x: __m512, scale: __m512) {
     let out = &mut args.out[token * args.n_rows..][first_row..args.n_rows.min(first_row + 16)];
     match out.first_chunk_mut() {
-        Some(out) => store_f32(_mm512_add_ps(load_f32(out), x), out),
+        Some(out) => store_f32(_mm512_fmadd_ps(x, scale, load_f32(out)), out),
         None => {
             let mut lanes = [0.0; 16];
-            store_f32(x, &mut lanes);
-            out.iter_mut().zip(lanes).for_each(|(out, lane)| *out += lane);
+            lanes[..out.len()].copy_from_slice(out);
+            store_f32(_mm512_fmadd_ps(x, scale, load_f32(&lanes)), &mut lanes);
+            out.copy_from_slice(&lanes[..out.len()]);
         }
     }
+}
+
+/// Sums of `T` tokens and `R` times sixteen rows.
+///
+/// They can be kept in memory, for a loop that has other uses for all registers: left to itself, the compiler may move
+/// what is needed in every step.
+pub(super) struct Sums<const T: usize, const R: usize> {
+    sums: [[__m512; R]; T],
+    in_memory: bool,
+}
+
+impl<const T: usize, const R: usize> Sums<T, R> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn zeros(in_memory: bool) -> Sums<T, R> {
+        Sums { sums: [[_mm512_setzero_ps(); R]; T], in_memory }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn get(&self, t: usize, r: usize) -> __m512 {
+        let sum = &self.sums[t][r];
+        // SAFETY: the pointer is a reference.
+        if self.in_memory { unsafe { std::ptr::read_volatile(sum) } } else { *sum }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    pub(super) fn set(&mut self, t: usize, r: usize, value: __m512) {
+        let sum = &mut self.sums[t][r];
+        if self.in_memory {
+            // SAFETY: the pointer is a reference.
+            unsafe { std::ptr::write_volatile(sum, value) }
+        } else {
+            *sum = value;
+        }
+    }
+}
+
+/// Asks for what [`add_to_column`] changes, into the first-level cache.
+#[inline(always)]
+pub(super) fn prefetch_column(args: &MatmulArgs<'_>, first_row: usize, token: usize) {
+    let address = args.out.as_ptr().wrapping_add(token * args.n_rows + first_row);
+    // SAFETY: a prefetch reads nothing that the program can see and does not fault at any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
 }
 
 /// 16 bytes of each row as four vectors: vector `c` has bytes `4c..4c+4` of row `r` in lane `r`.

@@ -9,9 +9,8 @@
 
 use std::arch::x86_64::*;
 
-use super::activation;
-use super::block32::{Activations, TILE, TOKENS, add_tile, sixteen_rows};
-use super::lanes::{Rows, each};
+use super::block32::{Activations, TILE, TOKENS, sixteen_rows};
+use super::lanes::{Rows, Sums, add_to_column, each, prefetch, prefetch_column};
 use crate::ops::MatmulArgs;
 
 /// One super-block of sixteen rows: a weight of group `g` is `scales[g] * quant + min_scale * min[g]`, with eight groups
@@ -44,14 +43,18 @@ pub(super) fn matmul<const BYTES: usize, const GROUPS: usize>(
             for first_row in (0..args.n_rows).step_by(32) {
                 let n_panels = (args.n_rows - first_row).div_ceil(16).min(2);
                 for (i, panel) in panels[..n_panels].iter_mut().enumerate() {
-                    unpack(each(sixteen_rows::<BYTES>(args, first_row + 16 * i), |row| &row[b]), panel);
+                    let blocks = each(sixteen_rows::<BYTES>(args, first_row + 16 * i), |row| &row[b]);
+                    unpack(blocks, panel);
+                    // The next ones are too far behind for the processor to ask for them in time.
+                    each(blocks, |block| prefetch::<_MM_HINT_T1>(block, BYTES));
                 }
                 let activations = Activations::new(args, b / 2, tokens.clone());
-                match (b % 2, n_panels, &panels) {
-                    (0, 2, panels) => multiply_panels::<2, GROUPS, 0>(args, panels, activations, first_row),
-                    (_, 2, panels) => multiply_panels::<2, GROUPS, 8>(args, panels, activations, first_row),
-                    (0, _, [panel, _]) => multiply_panels::<1, GROUPS, 0>(args, &[*panel], activations, first_row),
-                    (_, _, [panel, _]) => multiply_panels::<1, GROUPS, 8>(args, &[*panel], activations, first_row),
+                let one = panels.first_chunk::<1>().filter(|_| n_panels == 1);
+                match (b % 2, one) {
+                    (0, None) => multiply_panels::<2, GROUPS, 0>(args, &panels, activations, first_row),
+                    (_, None) => multiply_panels::<2, GROUPS, 8>(args, &panels, activations, first_row),
+                    (0, Some(one)) => multiply_panels::<1, GROUPS, 0>(args, one, activations, first_row),
+                    (_, Some(one)) => multiply_panels::<1, GROUPS, 8>(args, one, activations, first_row),
                 }
             }
         }
@@ -69,26 +72,30 @@ fn multiply_panels<const R: usize, const GROUPS: usize, const FIRST: usize>(
 ) {
     let mut token = activations.tokens.start;
     while token + TILE <= activations.tokens.end {
-        let sums = multiply_tile::<TILE, R, GROUPS, FIRST>(panels, activations.of(token), activations.to_next_tile());
-        add_tile(args, first_row, token, &sums);
+        multiply_tile::<TILE, R, GROUPS, FIRST>(args, panels, &activations, first_row, token);
         token += TILE;
     }
     for token in token..activations.tokens.end {
-        let sums = multiply_tile::<1, R, GROUPS, FIRST>(panels, activations.of(token), activations.to_next_tile());
-        add_tile(args, first_row, token, &sums);
+        multiply_tile::<1, R, GROUPS, FIRST>(args, panels, &activations, first_row, token);
     }
 }
 
-/// The products of `R` panels and eight groups of a chunk of each of `T` tokens.
+/// Adds the products of `R` panels and eight groups of a chunk of each of the `T` tokens from `token` on.
 // As a function of its own, so that the compiler's loops are those below.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize, const R: usize, const GROUPS: usize, const FIRST: usize>(
+    args: &mut MatmulArgs<'_>,
     panels: &[Panel<GROUPS>; R],
-    activations: [&activation::Chunk; T],
-    to_next_tile: usize,
-) -> [[__m512; R]; T] {
-    let mut sums = [[_mm512_setzero_ps(); R]; T];
+    activations: &Activations<'_>,
+    first_row: usize,
+    token: usize,
+) {
+    let (to_next_tile, activations) = (activations.to_next_tile(), activations.of::<T>(token));
+    for t in 0..T {
+        (0..R).for_each(|r| prefetch_column(args, first_row + 16 * r, token + t));
+    }
+    let mut sums = Sums::<T, R>::zeros(GROUPS == 8);
     for run in 0..8 {
         for t in 0..T {
             activations[t].prefetch_line(run, to_next_tile);
@@ -109,7 +116,7 @@ fn multiply_tile<const T: usize, const R: usize, const GROUPS: usize, const FIRS
             for t in 0..T {
                 for r in 0..R {
                     let scale = panels[r].scales[run * (GROUPS / 8) + half];
-                    sums[t][r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][r]), scale, sums[t][r]);
+                    sums.set(t, r, _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots[t][r]), scale, sums.get(t, r)));
                 }
             }
         }
@@ -127,11 +134,9 @@ fn multiply_tile<const T: usize, const R: usize, const GROUPS: usize, const FIRS
         }
     }
     for t in 0..T {
-        let scale = activations[t].group_scale(FIRST);
         for r in 0..R {
-            let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(mins[t][r]), panels[r].min_scale, sums[t][r]);
-            sums[t][r] = _mm512_mul_ps(sum, scale);
+            let sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(mins[t][r]), panels[r].min_scale, sums.get(t, r));
+            add_to_column(args, first_row + 16 * r, token + t, sum, activations[t].group_scale(FIRST));
         }
     }
-    sums
 }
