@@ -180,11 +180,13 @@ pub(crate) fn quantise_q8_k(x: &[f32], out: &mut [u8]) {
     }
 }
 
-/// Writes a row of unquantised activations.
+/// Writes a row of unquantised activations, with zeros behind.
 pub(crate) fn store_f32(x: &[f32], out: &mut [u8]) {
-    for (bytes, x) in out.as_chunks_mut::<4>().0.iter_mut().zip(x) {
+    let (values, rest) = out.split_at_mut(size_of_val(x));
+    for (bytes, x) in values.as_chunks_mut().0.iter_mut().zip(x) {
         *bytes = x.to_le_bytes();
     }
+    rest.fill(0);
 }
 
 #[cfg(test)]

@@ -94,13 +94,13 @@ impl QuantType {
 impl ActivationType {
     /// Bytes of one activation row of `cols` values.
     ///
-    /// `F32` is `[f32; cols]`. The quantised types take 768 bytes for every 512 values that begin, which is room for what
-    /// any tier keeps, and 64 more, so that the same part of many rows does not fall into few sets of a cache. The scalar tier's layout, little-endian and followed by zeros: `Q8_1` is `[i8; cols]`,
+    /// `F32` is `[f32; cols]` and 64 bytes more. The quantised types take 768 bytes for every 512 values that begin, which is room for what
+    /// any tier keeps, and 64 more. Without the 64 the same part of many rows would fall into few sets of a cache. The scalar tier's layout, little-endian and followed by zeros: `Q8_1` is `[i8; cols]`,
     /// `[f32 scale; cols/32]`, `[i16 sum; cols/32]`; `Q8_K` is `[i8; cols]`, `[f32 scale; cols/256]`, `[i16 sum; cols/16]`.
     /// Panics if `cols` is no multiple of the activation's block length (1, 32, 256).
     pub fn row_bytes(self, cols: usize) -> usize {
         match self {
-            ActivationType::F32 => cols * 4,
+            ActivationType::F32 => cols * 4 + 64,
             ActivationType::Q8_1 => {
                 assert!(cols.is_multiple_of(32), "a Q8_1 row of {cols} values is no whole number of blocks");
                 quantised_row_bytes(cols)

@@ -30,7 +30,8 @@ pub(super) fn matmul_bf16(args: &mut MatmulArgs<'_>) {
 fn matmul<const BYTES: usize, const EIGHT: usize>(args: &mut MatmulArgs<'_>, widen: impl Fn(&[u8; EIGHT]) -> __m256) {
     let (cols, n_rows, n_tokens) = (args.cols, args.n_rows, args.n_tokens);
     let weights = |row: usize| &args.weights[row * cols * BYTES..][..cols * BYTES];
-    let activations = |token: usize| &args.activations[token * cols * 4..][..cols * 4];
+    let row_bytes = args.activation_row_bytes();
+    let activations = |token: usize| &args.activations[token * row_bytes..][..cols * 4];
     // Four tokens stay in the first-level cache while all rows pass by.
     for token in (0..n_tokens).step_by(4) {
         let tokens: [&[u8]; 4] = std::array::from_fn(|t| activations((token + t).min(n_tokens - 1)));

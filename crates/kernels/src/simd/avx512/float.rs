@@ -1,30 +1,39 @@
-//! The products of F32, F16 and BF16: four weight rows by up to four tokens at a time.
+//! The products of F32, F16 and BF16 with up to sixteen tokens: four weight rows by up to four tokens at a time.
 //!
 //! A dot product of one row and one token always has one accumulator of sixteen lanes, filled sixteen columns at a time
 //! and summed in one fixed order, so its bits do not depend on the tile it is in. Columns past the last sixteen come
-//! first, padded with zeros.
+//! first, padded with zeros. [`super::float_panels`] multiplies more tokens.
 
 use std::arch::x86_64::*;
 
-use super::lanes::{each, load_32, load_singles};
+use super::float_panels;
+use super::lanes::{each, load_32, load_singles, prefetch, widen_two_halves};
 use crate::ops::MatmulArgs;
-
-/// Tokens that meet four rows before the next four come: 32 tokens of 4,096 columns (512 KiB) stay in the second-level
-/// cache while the weights pass by.
-const TOKENS: usize = 32;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_f32(args: &mut MatmulArgs<'_>) {
+    if args.is_long {
+        return float_panels::matmul::<4, 1>(args, |singles| [_mm512_castsi512_ps(singles)]);
+    }
     matmul::<4, 64>(args, |bytes| load_singles(bytes));
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_f16(args: &mut MatmulArgs<'_>) {
+    if args.is_long {
+        return float_panels::matmul::<2, 2>(args, |pairs| widen_two_halves(pairs));
+    }
     matmul::<2, 32>(args, |bytes| _mm512_cvtph_ps(load_32(bytes)));
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_bf16(args: &mut MatmulArgs<'_>) {
+    if args.is_long {
+        let upper = _mm512_set1_epi32(0xFFFF_0000_u32.cast_signed());
+        return float_panels::matmul::<2, 2>(args, |pairs| {
+            each([_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, upper)], |bits| _mm512_castsi512_ps(bits))
+        });
+    }
     matmul::<2, 32>(args, |bytes| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_32(bytes)))));
 }
 
@@ -35,17 +44,14 @@ fn matmul<const BYTES: usize, const SIXTEEN: usize>(
     args: &mut MatmulArgs<'_>,
     widen: impl Fn(&[u8; SIXTEEN]) -> __m512,
 ) {
-    for first in (0..args.n_tokens).step_by(TOKENS) {
-        let end = args.n_tokens.min(first + TOKENS);
-        for row in (0..args.n_rows).step_by(4) {
-            let mut token = first;
-            while token + 4 <= end {
-                multiply_tile::<4, BYTES, SIXTEEN>(args, row, token, &widen);
-                token += 4;
-            }
-            for token in token..end {
-                multiply_tile::<1, BYTES, SIXTEEN>(args, row, token, &widen);
-            }
+    for row in (0..args.n_rows).step_by(4) {
+        let mut token = 0;
+        while token + 4 <= args.n_tokens {
+            multiply_tile::<4, BYTES, SIXTEEN>(args, row, token, &widen);
+            token += 4;
+        }
+        for token in token..args.n_tokens {
+            multiply_tile::<1, BYTES, SIXTEEN>(args, row, token, &widen);
         }
     }
 }
@@ -63,7 +69,7 @@ fn multiply_tile<const T: usize, const BYTES: usize, const SIXTEEN: usize>(
     let rows = each([0, 1, 2, 3], |r| &args.weights[(row + r).min(last) * cols * BYTES..][..cols * BYTES]);
     let mut tokens = [&args.activations[..0]; T];
     for (t, row) in tokens.iter_mut().enumerate() {
-        *row = &args.activations[(token + t) * cols * 4..][..cols * 4];
+        *row = &args.activations[(token + t) * args.activation_row_bytes()..][..cols * 4];
     }
     let mut sums = [[_mm512_setzero_ps(); T]; 4];
     // The rest comes first: a call behind the loop would drive the sums out of their registers.
@@ -75,6 +81,10 @@ fn multiply_tile<const T: usize, const BYTES: usize, const SIXTEEN: usize>(
     let row_sixteens = each(rows, |row| &row.as_chunks::<SIXTEEN>().0[..n_sixteens]);
     let token_sixteens = each(tokens, |token| &token.as_chunks::<64>().0[..n_sixteens]);
     for i in 0..n_sixteens {
+        if token == 0 {
+            // Rows are too short for the processor to foresee them.
+            each(row_sixteens, |row| prefetch::<_MM_HINT_T0>(&row[i], 4 * cols * BYTES));
+        }
         let (weights, activations) = (each(row_sixteens, |row| &row[i]), each(token_sixteens, |token| &token[i]));
         sums = add_products(sums, weights, activations, &widen);
     }
@@ -104,7 +114,7 @@ fn add_products<const T: usize, const SIXTEEN: usize>(
 }
 
 /// What is left after the last whole `N` bytes, with zeros behind.
-fn padded_tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(super) fn padded_tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let tail = bytes.as_chunks::<N>().1;
     let mut padded = [0; N];
     padded[..tail.len()].copy_from_slice(tail);

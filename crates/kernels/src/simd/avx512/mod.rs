@@ -2,7 +2,7 @@
 //!
 //! [`few`] multiplies up to sixteen tokens: a weight row after another, a group of 32 columns per 32-bit lane, for which
 //! [`activation`] arranges the activations. [`block32`] and [`super_block`] multiply more, as those of [`super::avx2`] do: sixteen weight
-//! rows at once, one per lane ([`lanes`]). `q*.rs` hold the unpacking for both, [`float`] the unquantised formats, [`attend`]
+//! rows at once, one per lane ([`lanes`]). `q*.rs` hold the unpacking for both, [`float`] and [`float_panels`] the unquantised formats, [`attend`]
 //! the steps of attention. `vpdpbusd` multiplies unsigned weights with signed activations and adds four products exactly.
 //! All other operations are those of AVX2.
 //!
@@ -14,6 +14,7 @@ mod block32;
 mod exp;
 mod few;
 mod float;
+mod float_panels;
 mod gather;
 mod lanes;
 mod q4;

@@ -44,7 +44,7 @@ impl<W: Fn(&[u8; FOUR]) -> float32x4_t, const FOUR: usize> Tile for Floats<W, FO
     unsafe fn multiply<const T: usize>(&self, args: &MatmulArgs<'_>, row: usize, token: usize) -> [float32x4_t; T] {
         let row_bytes = args.weight_row_bytes();
         let rows = each([0, 1, 2, 3], |r| &args.weights[(row + r).min(args.n_rows - 1) * row_bytes..][..row_bytes]);
-        let tokens: [&[u8]; T] = std::array::from_fn(|t| activation_row(args, token + t));
+        let tokens: [&[u8]; T] = std::array::from_fn(|t| &activation_row(args, token + t)[..args.cols * 4]);
         let mut sums = [[vdupq_n_f32(0.0); 4]; T];
         let mut add = |rows: [&[u8; FOUR]; 4], tokens: [&[u8; 16]; T]| {
             let weights = each(rows, &self.0);
