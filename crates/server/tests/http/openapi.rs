@@ -1,19 +1,18 @@
 //! The description at `/openapi.json` is true: it has every route that the source has and every method that the router takes,
 //! and what the server answers, to good requests and bad ones, is what the description says.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{MODEL, Response, Running, serve, serve_with};
 use serde_json::{Value, json};
 use testkit::CHATML;
+
+use crate::support::{MODEL, Response, Running, serve, serve_with};
 
 const METHODS: [&str; 6] = ["get", "head", "post", "put", "delete", "patch"];
 
 fn description(server: &Running) -> Value {
-    server.ask("GET", "/openapi.json", b"").json()
+    server.get("/openapi.json").json()
 }
 
 /// A path of the description with something in the place of its parameters.
@@ -55,7 +54,7 @@ fn what_the_router_takes_is_described_and_nothing_else_is() {
             assert!(is_route, "{method} {path} does not exist");
         }
     }
-    assert!(server.ask("GET", "/nothing", b"").json()["error"]["message"].is_string());
+    assert!(server.get("/nothing").json()["error"]["message"].is_string());
 }
 
 /// What is said of an answer's type: whether it has it, its status, and that it is like this.
@@ -255,12 +254,12 @@ fn answers_are_as_described() {
     let description = description(&server);
     for (path, operations) in description["paths"].as_object().expect("paths") {
         if operations.get("get").is_some() {
-            check(&description, "GET", path, &server.ask("GET", &concrete(path), b""));
+            check(&description, "GET", path, &server.get(&concrete(path)));
         }
     }
     for (path, other) in [("/page/{name}", "/page/nothing"), ("/v1/models/{id}", "/v1/models/nothing")] {
-        check(&description, "GET", path, &server.ask("GET", other, b""));
-        check(&description, "GET", path, &server.ask("GET", &format!("{other}%ff"), b""));
+        check(&description, "GET", path, &server.get(other));
+        check(&description, "GET", path, &server.get(&format!("{other}%ff")));
     }
     let page = server.send("GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n", b"");
     check(&description, "GET", "/", &page);

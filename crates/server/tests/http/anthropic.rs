@@ -1,13 +1,12 @@
 //! A coding agent talks to a tiny model through Anthropic's API: whole and streamed answers, stop sequences, tools, prompts that
 //! are too long, and what it hears when a request is wrong.
 
-mod common;
-
 use std::sync::LazyLock;
 
-use common::{CTX, MODEL, Running, serve};
 use serde_json::{Value, json};
 use testkit::CHATML;
+
+use crate::support::{CTX, MODEL, Running, serve};
 
 /// A template that shows tools and lets the model think, or not.
 const WITH_TOOLS: &str = "{% for tool in tools or [] %}{{ tool.function.name }};{% endfor %}\

@@ -1,13 +1,11 @@
 //! OpenAI's API over HTTP, with a model whose words mean nothing: shapes, streams that say what the whole answer says, and
 //! errors that name what is wrong.
 
-mod in_process;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use self::in_process::Running;
+use crate::support::Running;
 
 const MODEL: &str = "llama context=512 template=chatml";
 
@@ -44,17 +42,17 @@ fn chat() -> Value {
 #[test]
 fn the_one_model_is_listed() {
     let server = Running::start(MODEL);
-    let list = server.get("/v1/models").json();
+    let list = server.get("/v1/models").answer();
     let model = &list["data"][0];
     assert_eq!(
         (&list["object"], &model["id"], &model["object"]),
         (&json!("list"), &json!("tiny:latest"), &json!("model"))
     );
     assert!(model["created"].is_u64() && model["owned_by"].is_string());
-    assert_eq!(server.get("/v1/models/tiny:latest").json(), *model);
-    assert_eq!(server.get("/v1/models/tiny").json(), *model);
+    assert_eq!(server.get("/v1/models/tiny:latest").answer(), *model);
+    assert_eq!(server.get("/v1/models/tiny").answer(), *model);
     let missing = server.get("/v1/models/org/other");
-    assert!(missing.status == 404 && missing.body.contains("model_not_found"), "{missing:?}");
+    assert!(missing.status == 404 && missing.text().contains("model_not_found"), "{missing:?}");
 }
 
 #[test]
@@ -62,7 +60,7 @@ fn a_chat_is_the_same_streamed_or_not() {
     let server = Running::start(MODEL);
     let chat = with(&chat(), &endless());
     let wanted = with(&chat, &json!({ "n": 3, "logprobs": true, "top_logprobs": 2, "unknown": 1, "stop": null }));
-    let whole = server.post("/v1/chat/completions", &wanted).json();
+    let whole = server.post("/v1/chat/completions", &wanted).answer();
     assert_eq!((&whole["object"], &whole["model"]), (&json!("chat.completion"), &json!("tiny")));
     assert!(whole["id"].as_str().is_some_and(|id| id.starts_with("chatcmpl-")));
     let usage = &whole["usage"];
@@ -99,7 +97,7 @@ fn what_is_asked_of_sampling_is_done() {
     let server = Running::start(MODEL);
     let message = |more: Value| {
         let reply =
-            server.post("/v1/chat/completions", &with(&with(&chat(), &json!({ "temperature": 0 })), &more)).json();
+            server.post("/v1/chat/completions", &with(&with(&chat(), &json!({ "temperature": 0 })), &more)).answer();
         let choice = reply["choices"][0].clone();
         (choice["message"]["content"].as_str().expect("a text").to_owned(), choice["finish_reason"].clone())
     };
@@ -108,11 +106,11 @@ fn what_is_asked_of_sampling_is_done() {
     let first: Vec<Value> = [("logprobs", json!(true)), ("max_tokens", json!(1))]
         .into_iter()
         .fold(vec![chat()], |all, (name, value)| vec![with(&all[0], &json!({ name: value }))]);
-    let entry = server.post("/v1/chat/completions", &with(&first[0], &json!({ "temperature": 0 }))).json();
+    let entry = server.post("/v1/chat/completions", &with(&first[0], &json!({ "temperature": 0 }))).answer();
     assert_eq!(entry["usage"]["completion_tokens"], 1);
     // The id of a token is found by its text, in the tokenizer of llama.cpp's routes.
     let token = &entry["choices"][0]["logprobs"]["content"][0]["token"];
-    let id = server.post("/tokenize", &json!({ "content": token })).json()["tokens"][0].clone();
+    let id = server.post("/tokenize", &json!({ "content": token })).answer()["tokens"][0].clone();
     let banned = message(json!({ "logit_bias": { id.to_string(): -100 } })).0;
     assert!(!banned.starts_with(token.as_str().expect("a text")), "{token} in {banned}");
     let only = message(json!({ "logit_bias": { "40": 100 }, "max_completion_tokens": 3 })).0;
@@ -130,7 +128,7 @@ fn tools_are_told_to_a_model_that_knows_none() {
     let server = Running::start(MODEL);
     let tool = json!({ "type": "function", "function": { "name": "weather" } });
     let n = |more: Value| {
-        server.post("/v1/chat/completions", &with(&chat(), &more)).json()["usage"]["prompt_tokens"].as_u64()
+        server.post("/v1/chat/completions", &with(&chat(), &more)).answer()["usage"]["prompt_tokens"].as_u64()
     };
     let without = n(json!({}));
     assert!(n(json!({ "tools": [tool] })) > without.map(|n| n + 100), "the prompt tells of it");
@@ -148,10 +146,10 @@ fn tools_are_told_to_a_model_that_knows_none() {
 fn completions_continue_texts_as_they_are() {
     let server = Running::start(MODEL);
     let wanted = json!({ "model": "tiny", "prompt": "the hell", "max_tokens": 10, "temperature": 0, "logprobs": 3 });
-    let whole = server.post("/v1/completions", &wanted).json();
+    let whole = server.post("/v1/completions", &wanted).answer();
     let choice = &whole["choices"][0];
     assert_eq!((&whole["object"], &choice["finish_reason"]), (&json!("text_completion"), &json!("length")));
-    let tokens = server.post("/tokenize", &json!({ "content": "the hell" })).json()["tokens"].clone();
+    let tokens = server.post("/tokenize", &json!({ "content": "the hell" })).answer()["tokens"].clone();
     assert_eq!(whole["usage"]["prompt_tokens"].as_u64(), tokens.as_array().map(|all| all.len() as u64), "no template");
     let columns = &choice["logprobs"];
     for name in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
@@ -168,7 +166,7 @@ fn completions_continue_texts_as_they_are() {
 
     let plain = json!({ "prompt": "the hell", "max_tokens": 10, "temperature": 0, "echo": true });
     let text = |more: Value| {
-        let reply = server.post("/v1/completions", &with(&plain, &more)).json();
+        let reply = server.post("/v1/completions", &with(&plain, &more)).answer();
         reply["choices"]
             .as_array()
             .expect("a list")
@@ -190,7 +188,7 @@ fn completions_continue_texts_as_they_are() {
 
     let best =
         json!({ "prompt": "the", "best_of": 4, "n": 2, "seed": 1, "max_tokens": 5, "temperature": 2, "logprobs": 0 });
-    let best = server.post("/v1/completions", &with(&best, &endless())).json();
+    let best = server.post("/v1/completions", &with(&best, &endless())).answer();
     assert_eq!(best["usage"]["completion_tokens"], 20);
     let sum = |i: usize| {
         best["choices"][i]["logprobs"]["token_logprobs"]
@@ -202,7 +200,7 @@ fn completions_continue_texts_as_they_are() {
     };
     assert!(sum(0) >= sum(1), "{best}");
     assert_eq!(
-        server.post("/v1/completions", &with(&json!({ "prompt": "the" }), &endless())).json()["usage"]["completion_tokens"],
+        server.post("/v1/completions", &with(&json!({ "prompt": "the" }), &endless())).answer()["usage"]["completion_tokens"],
         16
     );
 }
@@ -210,8 +208,9 @@ fn completions_continue_texts_as_they_are() {
 #[test]
 fn embeddings_are_numbers_or_their_bytes() {
     let server = Running::start(MODEL);
-    let embed =
-        |more: Value| server.post("/v1/embeddings", &with(&json!({ "model": "tiny", "input": "hello" }), &more)).json();
+    let embed = |more: Value| {
+        server.post("/v1/embeddings", &with(&json!({ "model": "tiny", "input": "hello" }), &more)).answer()
+    };
     let floats = embed(json!({}));
     assert_eq!((&floats["object"], &floats["data"][0]["object"]), (&json!("list"), &json!("embedding")));
     let numbers = |value: &Value| {
@@ -224,7 +223,7 @@ fn embeddings_are_numbers_or_their_bytes() {
     let decoded: Vec<f32> =
         bytes.chunks_exact(4).map(|x| f32::from_le_bytes(x.try_into().expect("four bytes"))).collect();
     assert_eq!(decoded, vector);
-    let tokens = server.post("/tokenize", &json!({ "content": "hello" })).json()["tokens"].clone();
+    let tokens = server.post("/tokenize", &json!({ "content": "hello" })).answer()["tokens"].clone();
     let many = embed(json!({ "input": [tokens, tokens, [1]] }));
     assert_eq!((numbers(&many["data"][1]["embedding"]), &many["data"][2]["index"]), (vector.clone(), &json!(2)));
     assert_eq!(many["usage"]["prompt_tokens"], many["usage"]["total_tokens"]);
@@ -238,7 +237,7 @@ fn a_response_is_what_its_events_have_told() {
     let wanted = json!({ "model": "tiny", "input": "hello", "instructions": "be", "seed": 3, "max_output_tokens": 12,
         "include": ["message.output_text.logprobs"], "top_logprobs": 1, "metadata": { "a": "b" } });
     let wanted = with(&wanted, &endless());
-    let whole = server.post("/v1/responses", &wanted).json();
+    let whole = server.post("/v1/responses", &wanted).answer();
     assert_eq!(
         (&whole["object"], &whole["status"], &whole["metadata"]["a"]),
         (&json!("response"), &json!("completed"), &json!("b"))
@@ -253,7 +252,7 @@ fn a_response_is_what_its_events_have_told() {
     let reply = server.post("/v1/responses", &with(&wanted, &json!({ "stream": true })));
     let events = reply.events();
     assert!((0..).zip(&events).all(|(number, event)| event["sequence_number"] == number));
-    let names: Vec<&str> = reply.body.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
+    let names: Vec<&str> = reply.text().lines().filter_map(|line| line.strip_prefix("event: ")).collect();
     assert!(names.iter().zip(&events).all(|(name, event)| event["type"] == *name) && names.len() == events.len());
     let deltas = || events.iter().filter(|event| event["type"] == "response.output_text.delta");
     let text: String = deltas().filter_map(|event| event["delta"].as_str()).collect();
@@ -265,7 +264,7 @@ fn a_response_is_what_its_events_have_told() {
     );
     assert!(deltas().all(|event| event["item_id"] == last["output"][0]["id"] && event["content_index"] == 0));
     let items = json!([{ "role": "user", "content": [{ "type": "input_text", "text": "hello" }] }]);
-    let again = server.post("/v1/responses", &with(&wanted, &json!({ "input": items }))).json();
+    let again = server.post("/v1/responses", &with(&wanted, &json!({ "input": items }))).answer();
     assert_eq!(again["output"][0]["content"], whole["output"][0]["content"]);
 }
 
@@ -328,13 +327,13 @@ fn errors_say_what_is_wrong_with_which_field() {
     ];
     for (path, body, status, param) in cases {
         let reply = server.post(path, &body);
-        let error = serde_json::from_str::<Value>(&reply.body).unwrap_or_default()["error"].clone();
+        let error = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default()["error"].clone();
         assert_eq!((reply.status, &error["param"]), (status, &param), "{path} {body} {reply:?}");
         let kind = if status == 404 { "not_found_error" } else { "invalid_request_error" };
         assert!(error["type"] == kind && error["message"].as_str().is_some_and(|m| !m.is_empty()), "{error}");
     }
     for body in ["", "{", "[]", "{\"model\":\"tiny\",}"] {
-        assert_eq!(server.send("POST", "/v1/chat/completions", body).status, 400, "{body}");
+        assert_eq!(server.ask("POST", "/v1/chat/completions", body.as_bytes()).status, 400, "{body}");
     }
     let long = "word ".repeat(2000);
     for (path, body) in [
@@ -344,7 +343,7 @@ fn errors_say_what_is_wrong_with_which_field() {
         ("/v1/responses", json!({ "input": long })),
     ] {
         let reply = server.post(path, &body);
-        let error = serde_json::from_str::<Value>(&reply.body).unwrap_or_default()["error"].clone();
+        let error = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default()["error"].clone();
         assert_eq!((reply.status, &error["code"]), (400, &json!("context_length_exceeded")), "{reply:?}");
         assert!(error["type"] == "exceed_context_size_error" && error["n_ctx"] == 512, "{error}");
     }
@@ -357,7 +356,7 @@ fn an_answer_has_the_shape_that_was_asked_for() {
     let format =
         json!({ "type": "json_schema", "json_schema": { "name": "answer", "schema": schema, "strict": true } });
     let wanted = with(&chat(), &json!({ "response_format": format, "max_tokens": 300, "n": 2 }));
-    let whole = server.post("/v1/chat/completions", &wanted).json();
+    let whole = server.post("/v1/chat/completions", &wanted).answer();
     let chunks = server.post("/v1/chat/completions", &with(&wanted, &json!({ "stream": true }))).events();
     for (index, choice) in whole["choices"].as_array().expect("a list").iter().enumerate() {
         let text = choice["message"]["content"].as_str().expect("a text");
@@ -371,11 +370,11 @@ fn an_answer_has_the_shape_that_was_asked_for() {
     let tool = json!({ "type": "function", "function": { "name": "weather", "parameters": { "type": "object", "properties": {} } } });
     let format = json!({ "type": "json_schema", "json_schema": { "name": "call", "schema": call } });
     let looks = with(&chat(), &json!({ "response_format": format, "tools": [tool], "max_tokens": 300 }));
-    let looks = server.post("/v1/chat/completions", &looks).json();
+    let looks = server.post("/v1/chat/completions", &looks).answer();
     assert!(looks["choices"][0]["message"].get("tool_calls").is_none(), "{looks}");
     let format = json!({ "type": "json_schema", "name": "answer", "schema": schema });
     let response = json!({ "input": "hello", "text": { "format": format }, "max_output_tokens": 300, "seed": 1 });
-    let response = server.post("/v1/responses", &response).json();
+    let response = server.post("/v1/responses", &response).answer();
     let text = response["output"][0]["content"][0]["text"].as_str().expect("a text");
     assert!(serde_json::from_str::<Value>(text).is_ok_and(|value| value["ok"].is_boolean()), "{text:?}");
     let wrong = json!({ "type": "json_schema", "json_schema": { "name": "x", "schema": { "type": "cat" } } });
@@ -396,7 +395,7 @@ fn tools_that_have_to_be_called_are() {
     let named = json!({ "type": "function", "function": { "name": "weather" } });
     for choice in [json!("required"), named.clone()] {
         let wanted = with(&wanted, &json!({ "tool_choice": choice }));
-        let whole = server.post("/v1/chat/completions", &wanted).json();
+        let whole = server.post("/v1/chat/completions", &wanted).answer();
         let said = &whole["choices"][0];
         assert_eq!(
             (&said["finish_reason"], &said["message"]["content"]),
