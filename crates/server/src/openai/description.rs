@@ -178,7 +178,7 @@ fn item() -> Value {
     let fields = |kind: &str, mut more: Value| {
         more["type"] = only(kind);
         more["id"] = text();
-        more["status"] = word(&["in_progress", "completed"]);
+        more["status"] = word(&["in_progress", "completed", "incomplete"]);
         object(more, json!({}))
     };
     either(&[
@@ -203,7 +203,7 @@ fn response() -> Value {
             "id": text(),
             "object": only("response"),
             "created_at": count(),
-            "status": word(&["in_progress", "completed", "failed"]),
+            "status": word(&["in_progress", "completed", "incomplete", "failed"]),
             "background": flag(),
             "error": nullable(error),
             "incomplete_details": nullable(object(json!({ "reason": text() }), json!({}))),

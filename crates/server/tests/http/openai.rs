@@ -240,7 +240,7 @@ fn a_response_is_what_its_events_have_told() {
     let whole = server.post("/v1/responses", &wanted).answer();
     assert_eq!(
         (&whole["object"], &whole["status"], &whole["metadata"]["a"]),
-        (&json!("response"), &json!("completed"), &json!("b"))
+        (&json!("response"), &json!("incomplete"), &json!("b"))
     );
     assert_eq!(
         (&whole["usage"]["output_tokens"], &whole["incomplete_details"]["reason"]),
@@ -257,7 +257,9 @@ fn a_response_is_what_its_events_have_told() {
     let deltas = || events.iter().filter(|event| event["type"] == "response.output_text.delta");
     let text: String = deltas().filter_map(|event| event["delta"].as_str()).collect();
     assert_eq!(json!(text), part["text"]);
-    let last = &events.last().expect("there are events")["response"];
+    let last = events.last().expect("there are events");
+    assert_eq!(last["type"], "response.incomplete");
+    let last = &last["response"];
     assert_eq!(
         (&last["output"][0]["content"], &last["usage"]["total_tokens"]),
         (&whole["output"][0]["content"], &whole["usage"]["total_tokens"])

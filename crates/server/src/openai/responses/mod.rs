@@ -1,7 +1,7 @@
 //! `/v1/responses`: a conversation in items, whose stream is events with names.
 //!
-//! Nothing is kept: a request brings the whole conversation. An answer that its limit has cut short is `completed` as Ollama's
-//! and llama.cpp's are, since clients wait for that event, but says so in `incomplete_details`.
+//! Nothing is kept: a request brings the whole conversation. An answer that its limit or the context has cut short ends as
+//! `incomplete`, in its status and in the last event, as on OpenAI's own server.
 
 mod input;
 mod writer;

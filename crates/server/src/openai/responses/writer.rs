@@ -16,6 +16,9 @@ use crate::keep_alive::Guard;
 use crate::parts::{Part, Splitter};
 use crate::stream::Format;
 
+/// The status of what has come to its end.
+const COMPLETED: &str = "completed";
+
 /// How an answer is taken apart.
 pub(super) struct PartsOptions {
     pub(super) splitter: Splitter,
@@ -138,7 +141,7 @@ impl Writer {
     fn text(&mut self, kind: Kind, text: &str) -> String {
         let mut events = String::new();
         if self.open.as_ref().is_none_or(|open| open.kind != kind) {
-            events += &self.close();
+            events += &self.close(COMPLETED);
             events += &self.begin_item(kind);
         }
         let logprobs = std::mem::take(&mut self.logprobs);
@@ -164,15 +167,15 @@ impl Writer {
         added + &self.event("response.content_part.added", fields)
     }
 
-    /// Completes the item that is open, if one is.
-    fn close(&mut self) -> String {
+    /// Ends the item that is open, if one is.
+    fn close(&mut self, status: &str) -> String {
         let Some(mut open) = self.open.take() else { return String::new() };
         // What remains belongs to tokens that show nothing.
         if open.kind == Kind::Message {
             open.logprobs.append(&mut self.logprobs);
         }
         let (id, index, part) = (&open.id, self.output().len(), open.part());
-        let item = open.item("completed", json!([part]));
+        let item = open.item(status, json!([part]));
         let mut fields = json!({ "item_id": id, "output_index": index, "content_index": 0, "text": open.text });
         if open.kind == Kind::Message {
             fields["logprobs"] = json!(open.logprobs);
@@ -183,7 +186,7 @@ impl Writer {
         text_done + &part_done + &self.add_item(item)
     }
 
-    /// Puts an item that is complete into the response.
+    /// Puts an item that has ended into the response.
     fn add_item(&mut self, item: Value) -> String {
         let index = self.output().len();
         self.output().push(item.clone());
@@ -195,7 +198,7 @@ impl Writer {
         if self.n_calls > 1 && !self.parts.is_parallel {
             return String::new();
         }
-        let closed = self.close();
+        let closed = self.close(COMPLETED);
         let (id, call_id, index) = (new_id("fc_"), new_id("call_"), self.output().len());
         let item = |status: &str, arguments: &str| json!({ "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name, "arguments": arguments });
         let fields = json!({ "output_index": index, "item": item("in_progress", "") });
@@ -204,18 +207,20 @@ impl Writer {
         let delta = self.event("response.function_call_arguments.delta", fields);
         let fields = json!({ "item_id": id, "output_index": index, "name": name, "arguments": arguments });
         let done = self.event("response.function_call_arguments.done", fields);
-        closed + &added + &delta + &done + &self.add_item(item("completed", arguments))
+        closed + &added + &delta + &done + &self.add_item(item(COMPLETED, arguments))
     }
 
-    /// Completes the response.
+    /// Ends the response, which is complete unless a limit has cut it short.
     fn finish(&mut self, generation: &Generation) -> String {
+        let is_cut = generation.finish_reason == FinishReason::Length;
+        let status = if is_cut { "incomplete" } else { COMPLETED };
         let parts = self.parts.splitter.finish();
         let mut events = self.show(parts);
-        events += &self.close();
+        events += &self.close(status);
         if self.output().iter().all(|item| item["type"] == "reasoning") {
             // An answer is a message, and be it empty.
             events += &self.begin_item(Kind::Message);
-            events += &self.close();
+            events += &self.close(status);
         }
         let (input, output) = (generation.prompt_tokens, generation.tokens.len());
         self.response["usage"] = json!({
@@ -225,12 +230,12 @@ impl Writer {
             "output_tokens_details": { "reasoning_tokens": 0 },
             "total_tokens": input + output,
         });
-        if generation.finish_reason == FinishReason::Length {
-            self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+        self.response["status"] = json!(status);
+        match is_cut {
+            true => self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" }),
+            false => self.response["completed_at"] = json!(super::super::now()),
         }
-        self.response["status"] = json!("completed");
-        self.response["completed_at"] = json!(super::super::now());
-        events + &self.response_event("response.completed")
+        events + &self.response_event(&format!("response.{status}"))
     }
 
     fn fail(&mut self, failure: &Failure) -> String {
@@ -354,7 +359,25 @@ mod tests {
         assert_eq!(whole["output"][0]["content"][0]["text"], "a");
         assert_eq!(whole["output"][1]["content"][0]["text"], "");
         assert_eq!(whole["incomplete_details"]["reason"], "max_output_tokens");
-        assert_eq!(whole["status"], "completed");
+        assert_eq!(whole["status"], "incomplete");
+        assert!(whole.get("completed_at").is_none());
+    }
+
+    #[test]
+    fn what_a_limit_has_cut_is_incomplete_and_what_was_said_before_is_not() {
+        let events = objects(&played(writer(true), "<think>Hm.</think>I lo", FinishReason::Length));
+        let last = events.last().expect("there are events");
+        assert_eq!(last["type"], "response.incomplete");
+        assert_eq!(last["response"]["incomplete_details"], json!({ "reason": "max_output_tokens" }));
+        let items = last["response"]["output"].as_array().expect("a list");
+        let statuses: Vec<_> = items.iter().map(|item| (&item["type"], &item["status"])).collect();
+        assert_eq!(
+            statuses,
+            [(&json!("reasoning"), &json!("completed")), (&json!("message"), &json!("incomplete"))]
+        );
+        let call = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call><tool_call>{\"name\"";
+        let whole = writer(true).whole(&generation(call, FinishReason::Length));
+        assert_eq!((&whole["status"], &whole["output"][0]["status"]), (&json!("incomplete"), &json!("completed")));
     }
 
     #[test]
