@@ -7,7 +7,8 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
@@ -25,10 +26,9 @@ const APP_SCHEMES: [&str; 5] = ["app://", "file://", "tauri://", "vscode-webview
 
 /// Refuses requests that may not be made.
 pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    match check(&app, request.method(), path, request.headers()) {
+    match check(&app, &request) {
         Ok(()) => next.run(request).await,
-        Err(failure) => refuse(path, &failure),
+        Err(failure) => refuse(request.uri().path(), &failure),
     }
 }
 
@@ -43,9 +43,10 @@ pub(crate) fn refuse(path: &str, failure: &Failure) -> Response {
     }
 }
 
-fn check(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Result<(), Failure> {
+fn check(app: &App, request: &Request) -> Result<(), Failure> {
+    let (path, headers) = (request.uri().path(), request.headers());
     let forbidden = |message: String| Err(Failure::new(StatusCode::FORBIDDEN, message));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let host = host_of(request.uri(), headers)?;
     if app.options.is_local() && !is_local_host(host) {
         return forbidden(format!("host {host:?} is not this machine: use localhost, or start the server with --host"));
     }
@@ -54,7 +55,7 @@ fn check(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Result<
     {
         return forbidden("this origin may not use the server: start it with --allow-origin".to_owned());
     }
-    let is_open = *method == Method::OPTIONS || OPEN.contains(&path) || path.starts_with("/page/");
+    let is_open = request.method() == Method::OPTIONS || OPEN.contains(&path) || path.starts_with("/page/");
     match &app.options.api_key {
         Some(key) if !is_open && !has_key(headers, key) => Err(Failure::new(
             StatusCode::UNAUTHORIZED,
@@ -62,6 +63,26 @@ fn check(app: &App, method: &Method, path: &str, headers: &HeaderMap) -> Result<
         )),
         _ => Ok(()),
     }
+}
+
+/// The host that a request is meant for; an empty one for those of old that name none.
+///
+/// Errors: it names more than one. What stands between a client and this server may take another one of them for true.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Failure> {
+    let mut named = headers.get_all(header::HOST).iter().map(|host| host.to_str().map_err(|_| "is no text"));
+    let host = match (named.next().transpose(), named.next()) {
+        (Ok(host), None) => Ok(host.unwrap_or("")),
+        (Ok(_), Some(_)) => Err("is there more than once"),
+        (Err(problem), _) => Err(problem),
+    };
+    let host = match (host, uri.authority().map(Authority::as_str)) {
+        (Ok(host), Some(other)) if !host.is_empty() && host != other => Err("is not that of the address"),
+        (Ok(""), Some(other)) => Ok(other),
+        (host, _) => host,
+    };
+    host.map_err(|problem| {
+        Failure::bad(format!("the header Host {problem}: send one, with the server's name and port"))
+    })
 }
 
 /// Compares in a time that does not depend on where the keys differ.
@@ -133,6 +154,22 @@ mod tests {
         ] {
             assert!(!is_local_host(host), "{host}");
         }
+    }
+
+    #[test]
+    fn a_request_is_meant_for_one_host() {
+        let of = |uri: &'static str, hosts: &[&'static str]| {
+            let headers = hosts.iter().map(|host| (header::HOST, HeaderValue::from_static(host))).collect();
+            let uri = Uri::from_static(uri);
+            host_of(&uri, &headers).map(str::to_owned).map_err(|failure| failure.status.as_u16())
+        };
+        assert_eq!(of("/", &["localhost:1"]), Ok("localhost:1".to_owned()));
+        assert_eq!(of("/", &[]), Ok(String::new()));
+        assert_eq!(of("http://evil.example.com/", &[]), Ok("evil.example.com".to_owned()));
+        assert_eq!(of("http://localhost:1/", &["localhost:1"]), Ok("localhost:1".to_owned()));
+        assert_eq!(of("http://evil.example.com/", &["localhost"]), Err(400));
+        assert_eq!(of("/", &["localhost", "evil.example.com"]), Err(400));
+        assert_eq!(of("/", &["localhost", "localhost"]), Err(400));
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! The sockets: accepting connections, their limits, and the end.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use engine::{EngineOptions, LoadedModel, ModelFile, Service, ServiceOptions};
+use http_body_util::LengthLimitError;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -180,7 +182,7 @@ fn router(app: &Arc<App>) -> Router {
         .merge(native::routes())
         .merge(page::routes())
         .merge(openapi::routes())
-        .fallback(no_route)
+        .fallback(async |method: Method, uri: Uri| no_route(&method, uri.path()))
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
         .layer(cors)
@@ -189,8 +191,8 @@ fn router(app: &Arc<App>) -> Router {
         .with_state(Arc::clone(app))
 }
 
-async fn no_route(method: Method, uri: Uri) -> Response {
-    guard::refuse(uri.path(), &Failure::not_found(format!("there is nothing at {method} {}", uri.path())))
+fn no_route(method: &Method, path: &str) -> Response {
+    guard::refuse(path, &Failure::not_found(format!("there is nothing at {method} {path}")))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
@@ -203,7 +205,10 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
     let start = std::time::Instant::now();
     let id = format!("{:016x}", rand::random::<u64>());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // Whoever asks beforehand what a page may do is told so only where there is something.
+    let is_nowhere = method == Method::OPTIONS && request.extensions().get::<MatchedPath>().is_none();
     let mut response = match whole_body(request).await {
+        Ok(_) if is_nowhere => no_route(&method, &path),
         Ok((request, body)) => {
             if app.options.logs_prompts {
                 tracing::info!("{id} {}", String::from_utf8_lossy(&body));
@@ -226,7 +231,7 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
 async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Failure> {
     let (head, body) = request.into_parts();
     let too_large = || {
-        let message = format!("the request's body could not be read, or is larger than {} MiB", MAX_BODY_BYTES >> 20);
+        let message = format!("the request's body is larger than {} MiB", MAX_BODY_BYTES >> 20);
         Failure::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     };
     let length = match head.headers.get(header::CONTENT_LENGTH) {
@@ -250,6 +255,19 @@ async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Fa
     })
     .await;
     let too_slow = |_| Failure::new(StatusCode::REQUEST_TIMEOUT, "the request's body took too long");
-    let body = read.map_err(too_slow)?.map_err(|_| too_large())?;
+    let body = read.map_err(too_slow)?.map_err(|error| match is_limit(&error) {
+        true => too_large(),
+        false => Failure::bad(format!("the request's body cannot be read to its end: {}", root(&error))),
+    })?;
     Ok((Request::from_parts(head, body.clone().into()), body))
+}
+
+/// Whether a body was given up because it is too large, and not because it is broken.
+fn is_limit(error: &axum::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<LengthLimitError>())
+}
+
+/// The first cause of an error.
+fn root(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), root)
 }

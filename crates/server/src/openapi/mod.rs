@@ -22,11 +22,11 @@ pub(crate) const LINES: &str = "application/x-ndjson";
 pub(crate) const EVENTS: &str = "text/event-stream";
 pub(crate) const TEXT: &str = "text/plain";
 
-/// What can be wrong with any request: who sends it, and its body.
-const ANY: [u16; 4] = [401, 403, 408, 413];
+/// What can be wrong with any request: its head, who sends it, and its body.
+const ANY: [u16; 5] = [400, 401, 403, 408, 413];
 
 /// And with one that the engine answers.
-pub(crate) const ENGINE: [u16; 4] = [400, 404, 500, 503];
+pub(crate) const ENGINE: [u16; 3] = [404, 500, 503];
 
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new().route("/openapi.json", get(description))

@@ -4,3 +4,4 @@ mod anthropic;
 mod openai;
 mod openapi;
 mod support;
+mod transport;

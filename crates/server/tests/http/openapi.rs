@@ -287,6 +287,7 @@ fn refusals_are_as_described() {
             };
             refused("Origin: https://example.com", 403);
             refused("x-api-key: secret\r\nContent-Length: 100000000", 413);
+            refused("x-api-key: secret\r\nHost: localhost", 400);
             if operations[method].get("security").is_some() {
                 refused("x-api-key: wrong", 401);
             }

@@ -371,10 +371,7 @@ mod tests {
         assert_eq!(last["response"]["incomplete_details"], json!({ "reason": "max_output_tokens" }));
         let items = last["response"]["output"].as_array().expect("a list");
         let statuses: Vec<_> = items.iter().map(|item| (&item["type"], &item["status"])).collect();
-        assert_eq!(
-            statuses,
-            [(&json!("reasoning"), &json!("completed")), (&json!("message"), &json!("incomplete"))]
-        );
+        assert_eq!(statuses, [(&json!("reasoning"), &json!("completed")), (&json!("message"), &json!("incomplete"))]);
         let call = "<tool_call>{\"name\":\"time\",\"arguments\":{}}</tool_call><tool_call>{\"name\"";
         let whole = writer(true).whole(&generation(call, FinishReason::Length));
         assert_eq!((&whole["status"], &whole["output"][0]["status"]), (&json!("incomplete"), &json!("completed")));
