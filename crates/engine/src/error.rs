@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use forward::ForwardError;
 use model::ModelError;
-use store::{PlanError, StoreError};
+use store::{PlanError, StoreError, size};
 
 use crate::SamplingError;
 
@@ -28,11 +28,12 @@ pub enum EngineError {
         dim: usize,
     },
     /// The share of keys and values is too small for a pass.
-    #[error("a --kv-budget of {bytes} bytes is too small: a pass needs {least}; use --kv-budget {least} or more")]
+    #[error(
+        "this --kv-budget is too small: a pass needs {}; use --kv-budget {} or more",
+        size::show(*.least), size::flag(*.least)
+    )]
     KvBudget {
-        /// What was asked for.
-        bytes: u64,
-        /// The smallest that works.
+        /// The smallest that works, in bytes.
         least: u64,
     },
     /// The file could not be told from others.

@@ -243,6 +243,9 @@ impl ModelFile {
         let template = metadata.string("tokenizer.chat_template").map_err(in_file(&self.path))?.map(str::to_owned);
         let store = WeightStore::open(self.gguf.files(), &self.spec, &plan, options.store(), &ledger)?;
         let (bytes_read, stop) = (store.bytes_read(), store.stop());
+        if let Some(folder) = &options.mmap_kv {
+            store::warn_if_in_memory(folder);
+        }
         let backend = CpuBackend::new(&self.spec, options.cpu(ctx, kv, &ledger))?;
         let window = options.window_for(&self.spec);
         let limits = RunnerOptions { ctx, n_pages: kv.n_pages, window, largest, always };

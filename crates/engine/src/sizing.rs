@@ -120,7 +120,7 @@ fn least_kv(spec: &ModelSpec, options: &EngineOptions, ctx: usize) -> Result<KvS
     let bytes = options.kv_budget.unwrap_or(0);
     let share = KvShare::within(spec, options, ctx, bytes);
     match options.kv_budget {
-        Some(bytes) if bytes < share.bytes => Err(EngineError::KvBudget { bytes, least: share.bytes }),
+        Some(bytes) if bytes < share.bytes => Err(EngineError::KvBudget { least: share.bytes }),
         _ => Ok(share),
     }
 }

@@ -18,7 +18,8 @@ use crate::app::App;
 use crate::failure::Failure;
 use crate::{anthropic, ollama, openai};
 
-/// Readable without a key, so that monitors and clients can see that there is a server.
+/// Readable without a key, as the page's files are: monitors and clients can see that there is a server, and the page can ask
+/// for the key.
 const OPEN: [&str; 2] = ["/", "/health"];
 
 /// Origins that applications have.
@@ -47,7 +48,7 @@ fn check(app: &App, request: &Request) -> Result<(), Failure> {
     let (path, headers) = (request.uri().path(), request.headers());
     let forbidden = |message: String| Err(Failure::new(StatusCode::FORBIDDEN, message));
     let host = host_of(request.uri(), headers)?;
-    if app.options.is_local() && !is_local_host(host) {
+    if app.options.is_local() && !is_local_host(host) && !without_port(host).eq_ignore_ascii_case(&app.options.host) {
         return forbidden(format!("host {host:?} is not this machine: use localhost, or start the server with --host"));
     }
     if let Some(origin) = headers.get(header::ORIGIN)
@@ -123,7 +124,11 @@ pub(crate) fn is_known_origin(allowed: &[String], origin: &str) -> bool {
     let is_app = APP_SCHEMES.iter().any(|scheme| origin.starts_with(scheme));
     let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://")).map(without_port);
     let is_own = site.is_some_and(|site| matches!(site, "localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]"));
-    is_app || is_own || allowed.iter().any(|one| one == "*" || one == origin)
+    let is_like = |one: &String| {
+        let scheme = one.strip_suffix('*').filter(|scheme| scheme.is_empty() || scheme.ends_with("://"));
+        one == origin || scheme.is_some_and(|scheme| origin.starts_with(scheme))
+    };
+    is_app || is_own || allowed.iter().any(is_like)
 }
 
 #[cfg(test)]
@@ -174,13 +179,14 @@ mod tests {
 
     #[test]
     fn only_known_origins_are_allowed() {
-        let allowed = ["https://chat.example.com".to_owned()];
+        let allowed = ["https://chat.example.com", "moz-extension://*"].map(str::to_owned);
         for origin in [
             "http://localhost:3000",
             "https://127.0.0.1",
             "app://obsidian.md",
             "https://chat.example.com",
             "http://[::1]:80",
+            "moz-extension://1f-2e",
         ] {
             assert!(is_known_origin(&allowed, origin), "{origin}");
         }

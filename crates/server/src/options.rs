@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct ServerOptions {
     /// Where it listens.
     pub address: SocketAddr,
+    /// What that address is called, which clients may call it too.
+    pub host: String,
     /// What clients must show, if anything.
     pub api_key: Option<String>,
     /// Pages of these origins may use the server besides those of this machine; `*` is all.

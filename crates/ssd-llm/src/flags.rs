@@ -1,6 +1,5 @@
 //! The command line. Its names are a contract: scripts and other programs use them.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use forward::{KvType, Window};
 use kernels::Kernels;
 use store::{CachePolicy, IoMode};
 
+use crate::cmd::Usage;
 use crate::size;
 
 /// Runs large language models that are bigger than the machine's memory.
@@ -100,9 +100,9 @@ pub(crate) struct ChatArgs {
 pub(crate) struct ServeArgs {
     /// Model file (GGUF)
     pub(crate) model: PathBuf,
-    /// Address to listen on; other machines are let in only with --api-key
+    /// Address to listen on, or a name that has one; other machines are let in only with --api-key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
-    pub(crate) host: IpAddr,
+    pub(crate) host: String,
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "N", default_value = "11434", allow_negative_numbers = true)]
     pub(crate) port: u16,
@@ -122,10 +122,10 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) allow_unauthenticated: bool,
     /// Let pages of this origin, such as `https://chat.example.com`, use the server; * is all; may be given several times
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub(crate) allow_origin: Vec<String>,
     /// Let go of the model's memory so long after the last request, such as 5m; by default never
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     pub(crate) keep_alive: Option<Duration>,
     /// When asked to end, let requests go on for so long
     #[arg(long, value_name = "SECONDS", default_value = "30", allow_negative_numbers = true)]
@@ -319,7 +319,7 @@ pub(crate) struct EngineFlags {
     mmap_kv: Option<Option<PathBuf>>,
     /// With --mmap-kv, memory for keys and values; by default a quarter of what weights and they share, or more where
     /// weights leave it
-    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "mmap_kv", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, allow_negative_numbers = true)]
     kv_budget: Option<u64>,
     /// Instruction set of the arithmetic
     #[arg(long, value_name = "SET", default_value = "auto", value_parser = kernels)]
@@ -342,8 +342,16 @@ impl EngineFlags {
         }
     }
 
-    pub(crate) fn options(&self) -> EngineOptions {
-        EngineOptions {
+    /// What the engine is told.
+    ///
+    /// Errors: a flag is given without the one that it belongs to.
+    pub(crate) fn options(&self) -> Result<EngineOptions, Usage> {
+        if self.kv_budget.is_some() && self.mmap_kv.is_none() {
+            let message =
+                "--kv-budget is how much memory --mmap-kv may take: give --mmap-kv or --mmap-kv=DIR too, or neither";
+            return Err(Usage(message.to_owned()));
+        }
+        Ok(EngineOptions {
             memory_budget: self.memory_budget,
             ctx: self.ctx,
             threads: self.threads,
@@ -358,7 +366,7 @@ impl EngineFlags {
             mmap_kv: self.mmap_kv.clone().map(|folder| folder.unwrap_or_else(spill_folder)),
             kv_budget: self.kv_budget,
             kernels: self.kernels,
-        }
+        })
     }
 }
 
@@ -419,7 +427,23 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse::<f64>().map(|number| number * unit);
     let time = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or_else(|| "must be a time such as 90s, 5m or 1h".to_owned())
+    time.ok_or_else(|| "must be a time such as 90s, 5m or 1h; without the flag the model stays for ever".to_owned())
+}
+
+/// What the browser says of a page: `https://chat.example.com`, `chrome-extension://abc`; or all of them.
+fn origin(text: &str) -> Result<String, String> {
+    let is_word = |text: &str, more: &[char]| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(&c))
+    };
+    let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+        is_word(scheme, &['+', '-', '.']) && (host == "*" || is_word(host, &['-', '.', '_', ':', '[', ']']))
+    });
+    match is_origin || text == "*" {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("must be an origin as browsers name them, without a path: https://chat.example.com, \
+                      http://192.168.1.5:3000, chrome-extension://ID (or chrome-extension://* for all of them), or * for every page"
+            .to_owned()),
+    }
 }
 
 fn io_mode(text: &str) -> Result<IoMode, String> {

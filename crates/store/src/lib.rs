@@ -18,6 +18,7 @@ mod plan;
 mod pressure;
 mod probe;
 mod read_ahead;
+pub mod size;
 mod slab;
 mod slot;
 mod spill;
@@ -26,7 +27,7 @@ mod weight_store;
 
 pub use buffer::Buffer;
 pub use error::StoreError;
-pub use io::{IoMode, forget_file};
+pub use io::{IoMode, forget_file, warn_if_in_memory};
 pub use ledger::{Ledger, Reservation};
 pub use memory::{available_memory, peak_memory};
 pub use plan::{Budget, CachePolicy, PlanError, PlanOptions, Residency, ResidencyPlan, plan};

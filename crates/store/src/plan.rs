@@ -5,6 +5,7 @@
 //! the time, also under the pinned part. They have an order in which they can be given up, and those that are left are
 //! spread evenly as well: a long prompt borrows memory from the last of them, and so does a system that runs short.
 
+use crate::size;
 use crate::slot::slot_bytes;
 use crate::{SlabId, SlabTable};
 
@@ -105,8 +106,8 @@ pub enum PlanError {
     #[error(
         "a budget of {} is too small for this model: it needs at least {} ({} fixed, {} KV cache, {} for weights on \
          their way); use --memory-budget {} or a smaller --ctx",
-        show(.budget.limit_bytes), show(*.minimum_budget_bytes), show(.budget.fixed_bytes + .budget.lent_bytes),
-        show(.budget.kv_bytes), show(*.slots_bytes), flag(*.minimum_budget_bytes)
+        size::show(.budget.limit_bytes), size::show(*.minimum_budget_bytes), size::show(.budget.fixed_bytes + .budget.lent_bytes),
+        size::show(.budget.kv_bytes), size::show(*.slots_bytes), size::flag(*.minimum_budget_bytes)
     )]
     TooSmall {
         /// What was asked for.
@@ -234,21 +235,6 @@ fn pin_evenly(slabs: &SlabTable, costs: &[u64], capacity: u64) -> Vec<SlabId> {
         fits
     });
     order
-}
-
-/// Bytes as people say them, rounded up so that what is named works.
-fn show(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let bytes = bytes as f64;
-    match bytes {
-        b if b >= f64::from(1 << 30) => format!("{:.2} GiB", (b / f64::from(1 << 30) * 100.0).ceil() / 100.0),
-        b => format!("{:.1} MiB", (b / f64::from(1 << 20) * 10.0).ceil() / 10.0),
-    }
-}
-
-/// Bytes as the flag takes them.
-fn flag(bytes: u64) -> String {
-    show(bytes).replace(" GiB", "G").replace(" MiB", "M")
 }
 
 #[cfg(test)]

@@ -59,6 +59,7 @@ impl Running {
         let limits = Limits { max_batch: 4, max_queue: 32, cache_pages: 8 };
         let options = ServerOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            host: "tiny.example.com".to_owned(),
             api_key: api_key.map(str::to_owned),
             origins: Vec::new(),
             keep_alive: None,

@@ -37,7 +37,9 @@ fn a_request_names_one_host() {
     assert!(words(&twice, "/error").contains("more than once"), "{twice:?}");
     assert_eq!(get("http://evil.example.com/api/tags HTTP/1.1\r\nHost: localhost").status, 400);
     assert_eq!(get("/api/tags HTTP/1.1\r\nHost: evil.example.com").status, 403);
-    assert_eq!(get("/api/tags HTTP/1.1\r\nHost: localhost").status, 200);
+    for known in ["localhost", "localhost:11434", "tiny.example.com:80"] {
+        assert_eq!(get(&format!("/api/tags HTTP/1.1\r\nHost: {known}")).status, 200, "{known}");
+    }
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Bench<'_> {
     fn new<'a>(args: &'a BenchArgs, file: &ModelFile) -> anyhow::Result<Bench<'a>> {
         let ctx = args.engine.ctx.unwrap_or(file.spec.context_length.min(DEFAULT_CONTEXT));
         let (n_decode, n_sequences) = (args.max_tokens, args.batch);
-        let options = EngineOptions { ctx: Some(ctx), max_sequences: n_sequences, ..args.engine.options() };
+        let options = EngineOptions { ctx: Some(ctx), max_sequences: n_sequences, ..args.engine.options()? };
         if n_decode >= ctx {
             bail!("{n_decode} passes and a prompt do not fit a context of {ctx} tokens: use a smaller -n");
         }

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let sampling = args.sampling.options();
     sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
     let file = ModelFile::open(&args.model)?;
-    let options = args.engine.options();
+    let options = args.engine.options()?;
     let loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let missing = || Usage("chat needs a model with a chat template, and this one has none: use run --raw".to_owned());

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
         return Err(Usage(format!("--ctx {window} is too short a window to score; use at least 4")).into());
     }
     // Half of a window is scored.
-    let options = EngineOptions { ctx: Some(window), max_logit_rows: window.div_ceil(2), ..args.engine.options() };
+    let options = EngineOptions { ctx: Some(window), max_logit_rows: window.div_ceil(2), ..args.engine.options()? };
     let model = ModelFile::open(&args.model)?;
     let text = std::fs::read_to_string(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
     let mut loaded = model.load(&options)?;

@@ -15,7 +15,7 @@ const MORE_BYTES: u64 = 1 << 30;
 /// Prints a table or a JSON object.
 pub(crate) fn run(args: &PlanArgs) -> anyhow::Result<()> {
     let file = ModelFile::open(&args.model)?;
-    let options = args.engine.options();
+    let options = args.engine.options()?;
     let plan = file.plan(&options)?;
     let spilled_kv_bytes = file.spilled_kv_bytes(&options)?;
     output::warn_if_capped(&options, &plan);

@@ -1,6 +1,6 @@
 //! `serve`: the model behind HTTP.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,9 +16,10 @@ const API_KEY: &str = "SSD_LLM_API_KEY";
 
 /// Answers requests until it is asked to end.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let address = SocketAddr::new(args.host, args.port);
+    let addresses = resolve(&args.host, args.port)?;
     let api_key = args.api_key.clone().or_else(|| std::env::var(API_KEY).ok()).filter(|key| !key.is_empty());
-    if !address.ip().is_loopback() && api_key.is_none() && !args.allow_unauthenticated {
+    let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+    if !is_local && api_key.is_none() && !args.allow_unauthenticated {
         let message = format!(
             "--host {} lets other machines in, and there is no --api-key: give one (or {API_KEY}), or say --allow-unauthenticated",
             args.host
@@ -29,7 +30,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         return Err(Usage("--api-key and --name cannot be empty: leave them out, or give some text".to_owned()).into());
     }
     let file = ModelFile::open(&args.model)?;
-    let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options() };
+    let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options()? };
     // Measured before the memory is taken.
     let plan = file.plan(&engine)?;
     let predicted = file.measure(&engine).ok().map(|speed| speed.tokens_per_second(&plan));
@@ -41,7 +42,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let cache = args.cache.folder()?.map(|folder| (folder, args.cache.prompt_cache_budget));
     let stem = args.model.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let options = ServerOptions {
-        address,
+        address: addresses[0],
+        host: args.host.clone(),
         api_key,
         origins: args.allow_origin.clone(),
         keep_alive: args.keep_alive,
@@ -63,6 +65,20 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // A request that is still being prepared is not waited for.
     runtime.shutdown_background();
     Ok(served?)
+}
+
+/// The addresses of a name or an address: one at least, those of IPv4 first, which all clients try.
+fn resolve(host: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
+    let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
+    let mut all: Vec<SocketAddr> = found.as_ref().map(|all| all.clone().collect()).unwrap_or_default();
+    all.sort_by_key(SocketAddr::is_ipv6);
+    if all.is_empty() {
+        let why = found.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
+        let message =
+            format!("--host {host}: {why}; give an address of this machine, such as 127.0.0.1, or a name of it");
+        return Err(Usage(message).into());
+    }
+    Ok(all)
 }
 
 /// HTTP needs little; the cores are for the model.

@@ -7,9 +7,13 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::json as object;
 use testkit::TinySpec;
 
-use crate::support::{Tiny, call, command, finish, ids, json, number, prose, real_model, signal, spawn, text_of};
+use crate::http::Server;
+use crate::support::{
+    Tiny, call, call_with_stdin, command, finish, ids, json, number, prose, real_model, signal, spawn, text_of,
+};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -121,12 +125,52 @@ fn shares_and_folders_that_cannot_be_are_refused() {
     let tiny = tiny();
     let run = short(tiny.path());
     let refused = |flags: &[&str], code| call(&[&run[..], flags].concat()).refused(code);
-    assert!(refused(&["--kv-budget", "8M"], 2).contains("--mmap-kv"));
+    assert!(refused(&["--kv-budget", "8M"], 2).contains("give --mmap-kv"));
     let error = refused(&["--mmap-kv", "--kv-budget", "1"], 1);
+    assert!(error.contains(" MiB; use --kv-budget "), "{error}");
     let least = error.rsplit("--kv-budget ").next().and_then(|rest| rest.split_whitespace().next()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let spill = format!("--mmap-kv={}", text_of(folder.path()));
     call(&[&run[..], &[&spill, "--kv-budget", least]].concat()).text();
     let error = refused(&[&format!("--mmap-kv={}", tiny.path()), "--kv-budget", least], 1);
     assert!(error.contains(tiny.path()), "{error}");
+}
+
+#[test]
+fn servers_and_conversations_spill_too() {
+    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let spill = format!("--mmap-kv={}", text_of(folder.path()));
+    let few = [&spill, "--kv-budget=40M", "--memory-budget=200M"];
+    let prompt = prose(7000);
+    let run = json(&["run", &model, "--raw", "-p", prompt, "-n12", "--temperature=0", "--ctx=2048"]);
+    let server = Server::start(&model, &[&few[..], &["--ctx=2048", "--max-batch=2", "--name=smol"]].concat());
+    let options = object!({ "temperature": 0, "num_predict": 12 });
+    let body = object!({ "model": "smol", "prompt": prompt, "raw": true, "stream": false, "options": options });
+    assert_eq!(server.post("/api/generate", &body).json()["response"], run["text"]);
+    // One context alone is larger than what memory has for both.
+    assert!(server.stat("/kv/n_pages") * server.stat("/kv/page_bytes") > 2.0 * 40.0 * MIB);
+    assert_eq!(server.end().code, Some(0));
+
+    let turns = format!("{} Who is this about?\nAnd where?\n", prompt.replace('\n', " "));
+    let said = |flags: &[&str]| {
+        let fixed = ["chat", &model, "-n12", "--temperature=0", "--ctx=2048"];
+        call_with_stdin(&[&fixed[..], flags].concat(), turns.as_bytes()).text()
+    };
+    assert_eq!(said(&few), said(&["--memory-budget=400M"]));
+    assert!(names(folder.path()).is_empty(), "{:?}", names(folder.path()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_in_memory_is_warned_of_even_when_nothing_spills() {
+    let tiny = tiny();
+    let warned = |folder: &str| {
+        let outcome =
+            call(&[&short(tiny.path())[..], &["--memory-budget=1G", &format!("--mmap-kv={folder}")]].concat());
+        outcome.text();
+        outcome.stderr.contains("name a folder on a disk")
+    };
+    // Not there, and so not made either.
+    assert!(warned("/dev/shm/ssd-llm-none/inside"));
+    assert!(!Path::new("/dev/shm/ssd-llm-none").exists());
 }

@@ -131,6 +131,9 @@ fn who_may_use_it() {
     let refusal = call(&["serve", tiny.path(), "--port=0", "--host=0.0.0.0"]).refused(2);
     assert!(refusal.contains("--api-key") && refusal.contains("--allow-unauthenticated"), "{refusal}");
     drop(Server::start(tiny.path(), &["--host=0.0.0.0", "--allow-unauthenticated"]));
+    // A name of this machine is as good as its address.
+    let named = Server::start(tiny.path(), &["--host=localhost"]);
+    assert_eq!(named.get("/api/tags").status, 200);
 
     let server = Server::start(tiny.path(), &["--api-key=secret", "--allow-origin=https://chat.example.com"]);
     let status = |headers: &[(&str, &str)]| server.send("GET", "/api/tags", headers, "").status;
@@ -138,7 +141,10 @@ fn who_may_use_it() {
     assert_eq!(status(&[("Authorization", "Bearer wrong")]), 401);
     assert_eq!(status(&[("Authorization", "Bearer secret")]), 200);
     assert_eq!(status(&[("X-Api-Key", "secret")]), 200);
-    assert_eq!((server.get("/health").status, server.get("/").status), (200, 200));
+    for (path, wanted) in [("/health", 200), ("/", 200), ("/page/app.js", 200), ("/openapi.json", 401), ("/stats", 401)]
+    {
+        assert_eq!(server.get(path).status, wanted, "{path}");
+    }
     assert_eq!(server.get("/v1/models").json()["error"]["type"], "authentication_error");
     // A name that somebody has made to mean this machine, and pages of others.
     let key = ("Authorization", "Bearer secret");
@@ -156,6 +162,28 @@ fn who_may_use_it() {
     ];
     let preflight = server.send("OPTIONS", "/api/chat", &preflight, "");
     assert!(preflight.status < 300 && preflight.header("access-control-allow-headers").is_some(), "{preflight:?}");
+}
+
+#[test]
+fn flags_that_make_no_sense_are_told_what_would() {
+    let tiny = Tiny::chat();
+    for (flag, words) in [
+        ("--allow-origin=foo", "https://chat.example.com"),
+        ("--allow-origin=https://chat.example.com/", "without a path"),
+        ("--allow-origin=null", "* for every page"),
+        ("--host=nowhere.invalid", "127.0.0.1"),
+        ("--keep-alive=-1", "without the flag the model stays"),
+        ("--keep-alive=soon", "5m"),
+    ] {
+        let refusal = call(&["serve", tiny.path(), "--port=0", flag]).refused(2);
+        assert!(refusal.contains(words) && refusal.contains(flag.split('=').next().unwrap()), "{flag}: {refusal}");
+    }
+    let apart = call(&["serve", tiny.path(), "--port=0", "--keep-alive", "-1"]).refused(2);
+    assert!(apart.contains("without the flag the model stays"), "{apart}");
+    let flags =
+        ["*", "chrome-extension://*", "moz-extension://1f-2e", "app://x", "http://[::1]:80", "http://a_b.c:3000"];
+    let flags = flags.map(|origin| format!("--allow-origin={origin}"));
+    drop(Server::start(tiny.path(), &flags.each_ref().map(String::as_str)));
 }
 
 #[test]

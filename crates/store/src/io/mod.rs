@@ -23,6 +23,7 @@ pub use mode::IoMode;
 pub(crate) use open_files::{Fits, OpenFiles, Way};
 pub(crate) use pread::PreadPool;
 pub(crate) use throttled::Throttled;
+pub use unnamed::warn_if_in_memory;
 #[cfg(target_os = "linux")]
 pub(crate) use uring::Uring;
 

@@ -29,7 +29,6 @@ impl ModelFile {
     pub(crate) fn unnamed(folder: &Path) -> Result<ModelFile> {
         fs::create_dir_all(folder)?;
         remove_left(folder);
-        warn_if_in_memory(folder);
         match create(folder, direct_flags()).and_then(direct) {
             Ok(file) => Ok(ModelFile::of(file, true)),
             Err(refused) if matches!(refused.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
@@ -99,17 +98,20 @@ fn is_left(path: &Path) -> bool {
     process.is_some_and(|process| kill(Pid::from_raw(process), None) == Err(Errno::ESRCH))
 }
 
-/// Says so if a folder's files are in memory, which they are meant to save.
+/// Says so if a folder's files are in memory, which they are meant to save, or would be if it were there.
 #[cfg(target_os = "linux")]
-fn warn_if_in_memory(folder: &Path) {
-    const TMPFS: i64 = 0x0102_1994;
-    if rustix::fs::statfs(folder).is_ok_and(|about| about.f_type == TMPFS) {
+pub fn warn_if_in_memory(folder: &Path) {
+    /// Of tmpfs and ramfs.
+    const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
+    let place = folder.ancestors().find_map(|above| rustix::fs::statfs(Path::new(".").join(above)).ok());
+    if place.is_some_and(|about| IN_MEMORY.contains(&about.f_type)) {
         tracing::warn!("keys and values that spill to {} stay in memory: name a folder on a disk", folder.display());
     }
 }
 
+/// Other systems do not tell.
 #[cfg(not(target_os = "linux"))]
-fn warn_if_in_memory(_folder: &Path) {}
+pub fn warn_if_in_memory(_folder: &Path) {}
 
 #[cfg(test)]
 mod tests {
