@@ -26,8 +26,7 @@ impl Progress {
     pub(crate) fn new(bytes_read: &Arc<AtomicU64>) -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let style = ProgressStyle::with_template("{spinner} {msg}{reading}").expect("the template is well-formed");
-        let reading = Reading { bytes_read: Arc::clone(bytes_read), since: Instant::now(), bytes: 0, rate: 0.0 };
-        let reading = Arc::new(Mutex::new(reading));
+        let reading = Arc::new(Mutex::new(Reading::new(bytes_read)));
         bar.set_style(style.with_key("reading", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
             // A line that cannot be written is not shown.
             let _ = out.write_str(&reading.lock().unwrap_or_else(PoisonError::into_inner).tell());
@@ -63,25 +62,52 @@ impl Progress {
     }
 }
 
-/// How much has been read, and how fast lately.
+/// How much has been read since the line began, and how fast lately.
 struct Reading {
     bytes_read: Arc<AtomicU64>,
+    /// What had been read before.
+    before: u64,
     since: Instant,
     bytes: u64,
     rate: f64,
 }
 
 impl Reading {
+    fn new(bytes_read: &Arc<AtomicU64>) -> Reading {
+        let before = bytes_read.load(Ordering::Relaxed);
+        Reading { bytes_read: Arc::clone(bytes_read), before, since: Instant::now(), bytes: 0, rate: 0.0 }
+    }
+
+    /// Says nothing of what was not read, and of a rate only while there is one.
     fn tell(&mut self) -> String {
-        let bytes = self.bytes_read.load(Ordering::Relaxed);
+        let bytes = self.bytes_read.load(Ordering::Relaxed) - self.before;
         let elapsed = self.since.elapsed();
         if elapsed >= RATE_EVERY {
             self.rate = (bytes - self.bytes) as f64 / elapsed.as_secs_f64();
             (self.since, self.bytes) = (Instant::now(), bytes);
         }
-        match bytes {
-            0 => String::new(),
-            _ => format!(", read {} ({}/s)", size::show(bytes), size::show(self.rate as u64)),
+        match (bytes, self.rate as u64) {
+            (0, _) => String::new(),
+            (_, 0) => format!(", read {}", size::show(bytes)),
+            (_, rate) => format!(", read {} ({}/s)", size::show(bytes), size::show(rate)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_reading_is_of_this_line_and_now() {
+        let bytes_read = Arc::new(AtomicU64::new(7 << 30));
+        let mut reading = Reading::new(&bytes_read);
+        assert_eq!(reading.tell(), "");
+        bytes_read.fetch_add(3 << 20, Ordering::Relaxed);
+        assert_eq!(reading.tell(), ", read 3.00 MiB");
+        reading.since -= RATE_EVERY;
+        assert!(reading.tell().starts_with(", read 3.00 MiB (") && reading.rate > 1e6, "{}", reading.tell());
+        reading.since -= RATE_EVERY;
+        assert_eq!(reading.tell(), ", read 3.00 MiB");
     }
 }

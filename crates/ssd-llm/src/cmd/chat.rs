@@ -6,7 +6,7 @@
 use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use engine::{Event, FinishReason, GenerateRequest, Limits, LoadedModel, ModelFile, Scheduler};
 use model::{ChatTemplate, EncodeOptions, RenderOptions};
 use rustyline::DefaultEditor;
@@ -62,17 +62,24 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     if lines.is_terminal() {
         output::say(&format!("{}: /help lists the commands", file.spec.name));
     }
+    let (mut n_messages, mut n_failed) = (0, 0);
     while let Some(text) = lines.next()? {
+        n_messages += 1;
         if let Err(error) = talk.turn(text.trim()) {
             match error.downcast_ref::<End>() {
                 Some(End) => break,
                 // One message may be too long, or refused by the template; the conversation is what it was.
                 None => output::say(&format!("error: {}", output::chain(&error))),
             }
+            n_failed += 1;
         }
     }
     if let Err(error) = talk.scheduler.save(talk.loaded.model.as_mut()) {
         output::say(&format!("warning: the prompt cache was not written: {error}"));
+    }
+    // At a terminal somebody has seen it; a script sees the status.
+    if n_failed > 0 && !lines.is_terminal() {
+        bail!("{n_failed} of {n_messages} messages got no answer");
     }
     Ok(())
 }

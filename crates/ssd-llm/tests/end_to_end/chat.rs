@@ -43,7 +43,9 @@ fn a_full_context_is_an_error_or_shifts() {
     let base = ["chat", tiny.path(), "--temperature=0", "--ctx=64"];
     let long = format!("{}\nhello\n", "the ".repeat(200));
     let refused = call_with_stdin(&[&base[..], &["-n4"]].concat(), long.as_bytes());
-    assert!(refused.stderr.contains("but the context holds 64") && !refused.text().is_empty(), "{refused:?}");
+    assert!(refused.stderr.contains("but the context holds 64") && !refused.stdout.is_empty(), "{refused:?}");
+    // Who has sent the messages through a pipe hears of it by the status.
+    assert!(refused.code == Some(1) && refused.stderr.contains("1 of 2 messages got no answer"), "{refused:?}");
     let shifted = call_with_stdin(&[&base[..], &["-n100", "--context-shift"]].concat(), long.as_bytes());
     assert!(!shifted.stderr.contains("error"), "{shifted:?}");
     // The smallest contexts, and texts that repeat themselves.
