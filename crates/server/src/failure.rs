@@ -48,6 +48,11 @@ impl From<EngineError> for Failure {
             }
             EngineError::Stopping | EngineError::Stopped => Failure::new(StatusCode::SERVICE_UNAVAILABLE, message),
             EngineError::PromptTooLong { prompt, ctx } => {
+                // Some clients look for the first words, and then make their conversation shorter.
+                let message = format!(
+                    "this model's maximum context length is {ctx} tokens, the answer included, and the prompt has {prompt}: \
+                     send less, or start the server with a larger --ctx"
+                );
                 Failure { too_long: Some((prompt, ctx)), ..Failure::bad(message) }
             }
             EngineError::EmptyPrompt | EngineError::Sampling(_) | EngineError::Grammar { .. } => Failure::bad(message),

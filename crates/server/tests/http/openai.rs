@@ -348,6 +348,13 @@ fn errors_say_what_is_wrong_with_which_field() {
         let error = serde_json::from_slice::<Value>(&reply.body).unwrap_or_default()["error"].clone();
         assert_eq!((reply.status, &error["code"]), (400, &json!("context_length_exceeded")), "{reply:?}");
         assert!(error["type"] == "exceed_context_size_error" && error["n_ctx"] == 512, "{error}");
+        let words = error["message"].as_str().expect("a text");
+        assert!(
+            words.starts_with(
+                "this model's maximum context length is 512 tokens, the answer included, and the prompt has "
+            ),
+            "{words}"
+        );
     }
 }
 
