@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::request::{Block, Content, Message, MessagesBody, Role, Source, Thinking, Tool, ToolChoice};
 use crate::app::App;
+use crate::body::read_part;
 use crate::failure::Failure;
 use crate::prompt::{Conversation, message, tool_call};
 use crate::tools::Choice;
@@ -119,9 +120,7 @@ fn blocks(place: &str, content: &Content) -> Result<Vec<Block>, Failure> {
     match content {
         Content::Text(text) => Ok(vec![Block::Text { text: text.clone() }]),
         Content::Blocks(blocks) => {
-            let read = |(index, block): (usize, &Value)| {
-                Block::deserialize(block).map_err(|error| wrong(format!("{place}.{index}: {error}")))
-            };
+            let read = |(index, block)| read_part(&format!("{place}.{index}"), block).map_err(wrong);
             blocks.iter().enumerate().map(read).collect()
         }
     }

@@ -62,7 +62,7 @@ pub(super) enum Role {
 
 /// A text, or blocks, each of which is read as a [`Block`].
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "content must be a string or an array of blocks")]
+#[serde(untagged, expecting = "expected a string or an array of blocks")]
 #[schema(as = anthropic::Content)]
 pub(super) enum Content {
     Text(String),

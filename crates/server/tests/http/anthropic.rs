@@ -132,7 +132,9 @@ fn wrong_requests_are_told_what_is_wrong() {
         (json!({ "messages": [{ "role": "nobody", "content": "x" }] }), "role"),
         (json!({ "messages": block(json!({ "type": "image", "source": {} })) }), "messages.0.content.0"),
         (json!({ "messages": block(json!({ "type": "text" })) }), "messages.0.content.0"),
-        (json!({ "system": 5 }), "system"),
+        (json!({ "system": 5 }), "system: it must be a string or an array of blocks"),
+        (json!({ "messages": [{ "role": 5, "content": "x" }] }), "messages[0].role: it must be a string, not 5"),
+        (json!({ "tool_choice": { "type": "all" } }), "tool_choice.type: \"all\" is not known here"),
         (json!({ "temperature": -1 }), "temperature"),
         (json!({ "top_p": 2 }), "top_p"),
         (json!({ "top_k": -1 }), "top_k"),
@@ -147,7 +149,21 @@ fn wrong_requests_are_told_what_is_wrong() {
             (400, &json!("invalid_request_error")),
             "{wrong}: {error}"
         );
-        assert!(error["error"]["message"].as_str().expect("a text").contains(words), "{wrong}: {error}");
+        let message = error["error"]["message"].as_str().expect("a text");
+        assert!(message.contains(words), "{wrong}: {error}");
+        let jargon = [
+            "untagged",
+            "enum",
+            "variant",
+            "struct",
+            "invalid type",
+            " sequence",
+            " map",
+            "i64",
+            "line 1",
+            "missing field",
+        ];
+        assert!(!jargon.iter().any(|word| message.contains(word)), "{wrong}: {message}");
         assert_eq!(error["request_id"], refused.header("request-id"));
     }
     let unknown = PLAIN.post("/v1/messages", &message(json!({ "model": "claude" })));

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use crate::body::read_part;
 use crate::failure::Failure;
 use crate::prompt::{message, text_of, tool_call};
 
@@ -13,7 +14,9 @@ use crate::prompt::{message, text_of, tool_call};
 #[schema(as = openai::ResponsesInput)]
 pub(super) enum Input {
     Text(String),
-    Items(Vec<Item>),
+    /// Each is read as an [`Item`].
+    #[schema(value_type = Vec<Item>)]
+    Items(Vec<Value>),
 }
 
 /// An item; which fields it has is a matter of its type, and one without a type is a message.
@@ -43,13 +46,14 @@ impl Input {
             messages.push(json!({ "role": "system", "content": instructions }));
         }
         let items = match self {
-            Input::Text(text) => vec![Item { role: Some("user".to_owned()), content: json!(text), ..Item::default() }],
+            Input::Text(text) => vec![json!({ "role": "user", "content": text })],
             Input::Items(items) => items,
         };
         if items.is_empty() {
             return Err(wrong("input is empty: send a text or one item at least"));
         }
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
+            let item: Item = read_part(&format!("input[{index}]"), item).map_err(wrong)?;
             item.add(&mut messages)?;
         }
         merge_system(&mut messages);
@@ -179,6 +183,8 @@ mod tests {
         for wrong in [
             json!([]),
             json!([{ "content": "x" }]),
+            json!([1]),
+            json!([{ "type": "function_call", "name": 5 }]),
             json!([{ "type": "item_reference", "id": "x" }]),
             json!([{ "type": "computer_call" }]),
             json!([{ "type": "function_call_output", "output": "x" }]),
