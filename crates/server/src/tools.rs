@@ -1,6 +1,9 @@
 //! Tools: which of them have to be called, and how a model learns of them whose template knows nothing of tools.
 //!
-//! Such a model is told in words: the system message lists the tools and shows how a call is written, calls of earlier turns
+//! Functions alone are tools here: others are run by the servers of OpenAI and Anthropic themselves. Agents send some of those
+//! with every request, so they are left out and not refused.
+//!
+//! A model that knows nothing of tools is told in words: the system message lists the tools and shows how a call is written, calls of earlier turns
 //! become the text that they were, and results become messages of the user. What it then writes is what `parts` understands.
 
 use serde_json::{Value, json};
@@ -31,6 +34,13 @@ impl Choice {
     pub(crate) fn is_forced(&self) -> bool {
         matches!(self, Choice::Required | Choice::Named(_))
     }
+}
+
+/// Tells the log of a tool that the model does not hear of.
+pub(crate) fn left_out(kind: &str) {
+    tracing::warn!(
+        "a tool of the type {kind:?} is left out: this server runs no tools, and models call functions only"
+    );
 }
 
 impl Facts {

@@ -22,7 +22,7 @@ use crate::parts::{Part, Splitter};
 use crate::prompt::{Conversation, message, tool_call};
 use crate::stream::{Format, body};
 use crate::structured::Shape;
-use crate::tools::Choice;
+use crate::tools::{Choice, left_out};
 
 /// A conversation that is to go on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -113,7 +113,11 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         let shape = |object: &mut Value| object["message"] = json!({ "role": "assistant", "content": "" });
         return Ok(loaded(app, &wanted.model, stay, shape, is_streamed));
     }
-    let tools = wanted.tools.unwrap_or_default();
+    let mut tools = wanted.tools.unwrap_or_default();
+    tools.retain(|tool| {
+        let kind = tool["type"].as_str().filter(|kind| *kind != "function");
+        kind.inspect(|kind| left_out(kind)).is_none()
+    });
     if !tools.is_empty() && !app.facts.has_tools() {
         return Err(Failure::bad_field("tools", format!("{} does not support tools", app.facts.name)));
     }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::parts::Splitter;
 use crate::prompt::Conversation;
 use crate::structured::Shape;
-use crate::tools::Choice;
+use crate::tools::{Choice, left_out};
 
 /// What a request asks for.
 #[derive(Debug, Default)]
@@ -102,21 +102,22 @@ pub(super) async fn begin_all(app: &Arc<App>, request: &GenerateRequest, n: usiz
 }
 
 impl Tools {
-    /// Reads `tools`, `tool_choice` and `parallel_tool_calls`; `unknown` is for tools that are no functions.
+    /// Reads `tools`, `tool_choice` and `parallel_tool_calls`.
     ///
-    /// Errors: a tool is no function or has no name, or what has to be called is not there.
+    /// Errors: a tool has no type or no name, or what has to be called is not there.
     pub(super) fn read(
         tools: Option<Vec<Value>>,
         choice: Option<&Value>,
         parallel: Option<bool>,
-        unknown: Unknown,
     ) -> Result<Tools, Failure> {
         let mut all = Vec::new();
         for tool in tools.unwrap_or_default() {
             match tool["type"].as_str() {
                 Some("function") => all.push(function(&tool)?),
-                Some(kind) if unknown == Unknown::LeftOut => tracing::debug!("tools of type {kind:?} are left out"),
-                _ => return Err(Failure::bad_field("tools", "tools must be objects of the type \"function\"")),
+                Some(kind) => left_out(kind),
+                None => {
+                    return Err(Failure::bad_field("tools", "tools must be objects with a type, such as \"function\""));
+                }
             }
         }
         let choice = read_choice(choice, &mut all)?;
@@ -135,13 +136,6 @@ impl Tools {
             _ => Ok(Tools { all, choice, is_parallel: parallel != Some(false) }),
         }
     }
-}
-
-/// What happens to tools that are no functions, which servers of OpenAI run themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unknown {
-    Refused,
-    LeftOut,
 }
 
 /// A tool as templates see it, whether its fields stand in `function`, as in conversations, or not, as in responses.
@@ -212,7 +206,7 @@ mod tests {
     }
 
     fn read(choice: Value) -> Result<Tools, Failure> {
-        Tools::read(Some(tools()), Some(&choice), None, Unknown::Refused)
+        Tools::read(Some(tools()), Some(&choice), None)
     }
 
     #[test]
@@ -222,10 +216,13 @@ mod tests {
         assert_eq!(read.all[0]["function"]["parameters"]["properties"]["city"]["type"], "string");
         let time = json!({ "name": "time", "parameters": { "type": "object", "properties": {} } });
         assert_eq!(read.all[1], json!({ "type": "function", "function": time }));
-        let other = || Some(vec![json!({ "type": "web_search" })]);
-        assert!(Tools::read(other(), None, None, Unknown::LeftOut).unwrap().all.is_empty());
-        for wrong in [other().unwrap(), vec![json!({ "type": "function" })], vec![json!(1)]] {
-            let failure = Tools::read(Some(wrong), None, None, Unknown::Refused).unwrap_err();
+        let hosted = ["web_search", "code_interpreter", "computer_use_preview", "mcp", "custom"];
+        let hosted = || Some(hosted.iter().map(|kind| json!({ "type": kind })).collect());
+        assert!(Tools::read(hosted(), None, None).unwrap().all.is_empty());
+        let insisted = Tools::read(hosted(), Some(&json!({ "type": "web_search" })), None).unwrap_err();
+        assert_eq!(insisted.param.as_deref(), Some("tool_choice"));
+        for wrong in [vec![json!({ "type": "function" })], vec![json!({})], vec![json!(1)]] {
+            let failure = Tools::read(Some(wrong), None, None).unwrap_err();
             assert_eq!(failure.param.as_deref(), Some("tools"));
         }
     }
@@ -243,8 +240,8 @@ mod tests {
         for wrong in [json!("maybe"), json!(1), json!({}), json!({ "type": "function", "name": "nope" })] {
             assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("tool_choice"));
         }
-        assert!(Tools::read(None, Some(&json!("required")), None, Unknown::Refused).is_err());
-        assert!(Tools::read(None, Some(&json!("auto")), None, Unknown::Refused).is_ok());
+        assert!(Tools::read(None, Some(&json!("required")), None).is_err());
+        assert!(Tools::read(None, Some(&json!("auto")), None).is_ok());
     }
 
     #[test]

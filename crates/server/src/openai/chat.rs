@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::ask::{Ask, Tools, Unknown};
+use super::ask::{Ask, Tools};
 use super::logprobs::Entry;
 use super::sampling::{Sampling, max_tokens};
 use super::usage::Usage;
@@ -115,7 +115,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let tool_choice = wanted.tool_choice.as_ref();
     let ask = Ask {
         conversation: Conversation { messages, thinking, ..Conversation::default() },
-        tools: Tools::read(wanted.tools, tool_choice, wanted.parallel_tool_calls, Unknown::Refused)?,
+        tools: Tools::read(wanted.tools, tool_choice, wanted.parallel_tool_calls)?,
         shape: Shape::of_openai(wanted.response_format.as_ref(), "response_format")?,
         sampling,
         max_tokens,

@@ -133,6 +133,11 @@ fn tools_are_told_to_a_model_that_knows_none() {
     let without = n(json!({}));
     assert!(n(json!({ "tools": [tool] })) > without.map(|n| n + 100), "the prompt tells of it");
     assert_eq!(n(json!({ "tools": [tool], "tool_choice": "none" })), without);
+    // Tools that OpenAI's server would run are not told of.
+    assert_eq!(
+        n(json!({ "tools": [{ "type": "web_search" }, { "type": "custom", "custom": { "name": "x" } }] })),
+        without
+    );
     let call = json!([{ "id": "1", "type": "function", "function": { "name": "weather", "arguments": "{}" } }]);
     let messages = json!([
         { "role": "user", "content": "hello" },
@@ -299,7 +304,7 @@ fn errors_say_what_is_wrong_with_which_field() {
         ("/v1/chat/completions", chat(json!({ "top_logprobs": 2 })), 400, json!("top_logprobs")),
         ("/v1/chat/completions", chat(json!({ "response_format": { "type": "xml" } })), 400, json!("response_format")),
         ("/v1/chat/completions", chat(json!({ "tool_choice": "required" })), 400, json!("tool_choice")),
-        ("/v1/chat/completions", chat(json!({ "tools": [{ "type": "magic" }] })), 400, json!("tools")),
+        ("/v1/chat/completions", chat(json!({ "tools": [{ "name": "magic" }] })), 400, json!("tools")),
         ("/v1/chat/completions", chat(json!({ "stream": "yes" })), 400, json!("stream")),
         ("/v1/completions", text(json!({ "prompt": null })), 400, json!("prompt")),
         ("/v1/completions", text(json!({ "prompt": [] })), 400, json!("prompt")),

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use self::input::Input;
 use self::writer::{PartsOptions, Writer};
-use super::ask::{Ask, Tools, Unknown};
+use super::ask::{Ask, Tools};
 use super::sampling::{Sampling, max_tokens};
 use super::{events, object, respond};
 use crate::app::App;
@@ -85,7 +85,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let tools = wanted.tools.clone();
     let ask = Ask {
         conversation: Conversation { messages, thinking: effort.map(|effort| effort != "none"), ..Default::default() },
-        tools: Tools::read(tools, wanted.tool_choice.as_ref(), wanted.parallel_tool_calls, Unknown::LeftOut)?,
+        tools: Tools::read(tools, wanted.tool_choice.as_ref(), wanted.parallel_tool_calls)?,
         shape: Shape::of_openai(wanted.text.as_ref().and_then(|text| text.format.as_ref()), "text.format")?,
         max_tokens: max_tokens("max_output_tokens", wanted.max_output_tokens, 1)?,
         logprobs: shows_logprobs.then_some(top_logprobs),
