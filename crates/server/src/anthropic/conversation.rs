@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::body::read_part;
 use crate::failure::Failure;
 use crate::prompt::{Conversation, message, tool_call};
-use crate::tools::Choice;
+use crate::structured::Shape;
+use crate::tools::{Choice, left_out};
 
 /// A line that Claude Code puts first in its system text; it changes from request to request, which would make every prompt a
 /// new one.
@@ -23,11 +24,28 @@ const BILLING: &str = "x-anthropic-billing-header:";
 ///
 /// Errors: there is none, there is something in it that no model here can see, or a tool is missing.
 pub(super) fn conversation(app: &App, body: &MessagesBody) -> Result<Conversation, Failure> {
-    // Who does not ask for thoughts expects none, and an answer that must be a call begins with it.
-    let is_forced = choice(body.tool_choice.as_ref()).is_forced();
-    let thinks = body.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Disabled {}) && !is_forced;
+    // Who does not ask for thoughts expects none, and an answer that must be a call or JSON begins with it.
+    let is_json = shape(body)?.is_some();
+    let is_free = !is_json && !choice(body.tool_choice.as_ref()).is_forced();
+    let thinks = body.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Disabled {}) && is_free;
     let thinking = app.facts.has_thinking().then_some(thinks);
-    Ok(Conversation { messages: messages(body)?, tools: tools(body)?, thinking })
+    let mut tools = tools(body)?;
+    if is_json {
+        tools.clear();
+    }
+    Ok(Conversation { messages: messages(body)?, tools, thinking })
+}
+
+/// The shape of the answer's text, if it has to have one; where a call has to be made, that comes first.
+///
+/// Errors: it is said in a way that is not known.
+pub(super) fn shape(body: &MessagesBody) -> Result<Option<Shape>, Failure> {
+    let format = body.output_config.as_ref().and_then(|config| config.format.as_ref());
+    let shape = match format {
+        Some(_) => Shape::of_openai(format, "output_config.format"),
+        None => Shape::of_openai(body.output_format.as_ref(), "output_format"),
+    };
+    Ok(shape?.filter(|_| !choice(body.tool_choice.as_ref()).is_forced()))
 }
 
 /// Which tools have to be called.
@@ -64,7 +82,11 @@ fn messages(body: &MessagesBody) -> Result<Vec<Value>, Failure> {
 fn tools(body: &MessagesBody) -> Result<Vec<Value>, Failure> {
     let given = body.tools.as_deref().unwrap_or_default();
     let mut tools = Vec::new();
-    for tool in given.iter().filter(|tool| tool.kind.as_deref().is_none_or(|kind| kind == "custom")) {
+    for tool in given {
+        if let Some(kind) = tool.kind.as_deref().filter(|kind| *kind != "custom") {
+            left_out(kind);
+            continue;
+        }
         if tool.name.is_empty() {
             return Err(Failure::bad_field("tools", "tools: a tool has no name"));
         }

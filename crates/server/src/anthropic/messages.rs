@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use engine::{GenerateRequest, SamplingOptions};
 use serde_json::json;
 
-use super::conversation::{choice, conversation};
+use super::conversation::{choice, conversation, shape};
 use super::reply::Reply;
 use super::request::{MessagesBody, Thinking, ToolChoice};
 use super::{error, id};
@@ -54,15 +54,12 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         return Err(Failure::bad_field("max_tokens", "max_tokens: Field required"));
     }
     let limits = Limits::read(&wanted)?;
-    let mut conversation = conversation(app, &wanted)?;
+    let conversation = conversation(app, &wanted)?;
     let has_tools = !conversation.tools.is_empty();
     let choice = choice(wanted.tool_choice.as_ref());
-    if choice.is_forced() && app.facts.has_thinking() {
-        // A call from the first token on leaves no room for thoughts.
-        conversation.thinking = Some(false);
-    }
     let is_parallel = wanted.tool_choice.as_ref().is_none_or(ToolChoice::is_parallel);
-    let shape = Shape::Calls { tools: conversation.tools.clone(), choice: choice.clone(), is_parallel };
+    let calls = || Shape::Calls { tools: conversation.tools.clone(), choice: choice.clone(), is_parallel };
+    let shape = shape(&wanted)?.or_else(|| has_tools.then(calls));
     let prompt = render(app, conversation, choice).await?;
     let splitter = Splitter::new(app.facts.has_thinking(), prompt.opens_thinking, has_tools);
     let mut reply = Reply::new(splitter, Some(guard));
@@ -75,7 +72,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         max_tokens: limits.max_tokens,
         sampling: limits.sampling,
         stop: wanted.stop_sequences.unwrap_or_default(),
-        constraint: app.constrain(has_tools.then_some(shape)).await?,
+        constraint: app.constrain(shape).await?,
         ..GenerateRequest::default()
     };
     let answer = Answer::begin(app, request).await?;
@@ -93,8 +90,19 @@ fn read(app: &App, bytes: &Bytes) -> Result<MessagesBody, Failure> {
     if wanted.model.is_empty() {
         return Err(Failure::bad_field("model", "model: Field required"));
     }
-    app.check_name(&wanted.model)?;
+    app.check_name(&wanted.model).map_err(|failure| with_names(app, &wanted.model, failure))?;
     Ok(wanted)
+}
+
+/// Names the model that there is, and where coding agents take names from: they ask for several of Anthropic's.
+fn with_names(app: &App, wanted: &str, failure: Failure) -> Failure {
+    let mut message = format!("{}: this server has {} alone", failure.message, app.facts.name);
+    if wanted.starts_with("claude") {
+        message += "; for Claude Code, set ANTHROPIC_MODEL to that, and ANTHROPIC_DEFAULT_HAIKU_MODEL, \
+                    ANTHROPIC_DEFAULT_SONNET_MODEL and ANTHROPIC_DEFAULT_OPUS_MODEL, and with its older versions \
+                    ANTHROPIC_SMALL_FAST_MODEL too";
+    }
+    Failure { message, ..failure }
 }
 
 async fn render(app: &Arc<App>, conversation: Conversation, choice: Choice) -> Result<Prompt, Failure> {

@@ -1,8 +1,7 @@
 //! Anthropic's API, `/v1/messages`, as its clients and coding agents use it.
 //!
-//! `request` says what a request may bring, `conversation` makes of it what a template sees, `messages` answers
-//! and `reply` writes it down. Tools that
-//! Anthropic's own server would run, caching hints and beta headers are taken without effect.
+//! `request` says what a request may bring, `conversation` makes of it what a template sees, `messages` answers and `reply`
+//! writes it down. Tools that Anthropic's own server would run, caching hints and beta headers are taken without effect.
 //! Source: Anthropic's Messages API, version 2023-06-01.
 
 mod conversation;

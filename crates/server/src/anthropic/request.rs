@@ -40,6 +40,18 @@ pub(super) struct MessagesBody {
     pub(super) tool_choice: Option<ToolChoice>,
     /// Whether the model thinks aloud first, where it can.
     pub(super) thinking: Option<Thinking>,
+    /// What the answer is to be.
+    pub(super) output_config: Option<OutputConfig>,
+    /// The place that its format had before.
+    pub(super) output_format: Option<Value>,
+}
+
+/// What an answer is to be.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = anthropic::OutputConfig)]
+pub(super) struct OutputConfig {
+    /// `{"type": "json_schema", "schema": {...}}`: the answer's text is JSON that the schema accepts.
+    pub(super) format: Option<Value>,
 }
 
 /// One message.

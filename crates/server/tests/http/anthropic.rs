@@ -98,6 +98,36 @@ fn tools_are_shown_where_the_template_has_them_and_told_where_not() {
 }
 
 #[test]
+fn an_answer_follows_the_schema_of_its_format() {
+    let schema = json!({ "type": "object", "properties": { "ok": { "type": "boolean" } }, "required": ["ok"], "additionalProperties": false });
+    let format = json!({ "type": "json_schema", "schema": schema });
+    let tools = json!([{ "name": "read", "input_schema": { "type": "object" } }]);
+    let thinking = json!({ "type": "adaptive" });
+    for (server, more) in [
+        (&*PLAIN, json!({ "output_config": { "format": format, "effort": "low" } })),
+        (&*PLAIN, json!({ "output_format": format })),
+        (&*TOOLS, json!({ "output_config": { "format": format }, "tools": tools, "thinking": thinking })),
+    ] {
+        let mut body = message(more);
+        body["max_tokens"] = json!(300);
+        let answer = server.post("/v1/messages", &body).answer();
+        assert_eq!((&answer["content"][0]["type"], &answer["stop_reason"]), (&json!("text"), &json!("end_turn")));
+        let said: Value = serde_json::from_str(&text(&answer)).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        assert!(said["ok"].is_boolean(), "{said}");
+    }
+    for wrong in [
+        json!({ "type": "xml" }),
+        json!({ "type": "json_schema" }),
+        json!({ "type": "json_schema", "schema": { "not": {} } }),
+    ] {
+        assert_eq!(PLAIN.post("/v1/messages", &message(json!({ "output_config": { "format": wrong } }))).status, 400);
+    }
+    // A call that has to be made comes before.
+    let forced = json!({ "output_config": { "format": format }, "tools": tools, "tool_choice": { "type": "any" }, "max_tokens": 300 });
+    assert_eq!(PLAIN.post("/v1/messages", &message(forced)).answer()["content"][0]["type"], "tool_use");
+}
+
+#[test]
 fn the_model_thinks_if_it_is_asked_to() {
     let thinking = json!({ "thinking": { "type": "enabled", "budget_tokens": 1024 } });
     assert!(n_tokens(&TOOLS, thinking.clone()) > n_tokens(&TOOLS, json!({})));
@@ -168,5 +198,14 @@ fn wrong_requests_are_told_what_is_wrong() {
     }
     let unknown = PLAIN.post("/v1/messages", &message(json!({ "model": "claude" })));
     assert_eq!((unknown.status, &unknown.json()["error"]["type"]), (404, &json!("not_found_error")));
+    let names = |name: &str| {
+        let refused = PLAIN.post("/v1/messages", &message(json!({ "model": name }))).json();
+        let words = refused["error"]["message"].as_str().expect("a text").to_owned();
+        assert!(words.starts_with(&format!("model '{name}' not found: this server has {MODEL} alone")), "{words}");
+        ["ANTHROPIC_MODEL", "_DEFAULT_HAIKU_MODEL", "_DEFAULT_SONNET_MODEL", "_DEFAULT_OPUS_MODEL", "_SMALL_FAST_MODEL"]
+            .iter()
+            .all(|variable| words.contains(variable))
+    };
+    assert!(names("claude-haiku-4-5") && !names("llama3"));
     assert_eq!(PLAIN.ask("GET", "/v1/messages", b"").status, 405);
 }
