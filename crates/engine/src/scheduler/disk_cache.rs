@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Files are written beside their final name and renamed when they are whole on the disk, so that whatever ends the program,
-//! a file with that name is whole; and what is damaged later is found by its checksum and deleted. Pages are restored only
-//! where reading them takes less time than computing them took.
+//! a file with that name is whole; and what is damaged later is found by its checksum and deleted, if it begins as files of
+//! this program do. Pages are restored only where reading them takes less time than computing them took.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -73,8 +73,8 @@ struct Entry {
 }
 
 impl DiskCache {
-    /// Opens a directory, which is made if it is not there, and reads what its files hold of this model. Files that are
-    /// damaged or were left half written are deleted; those of other models stay.
+    /// Opens a directory, which is made if it is not there, and reads what its files hold of this model. Files of this
+    /// program that are damaged or were left half written are deleted; those of other models stay, and so do those of others.
     ///
     /// `max_bytes` is what the files of this model may take; those that were not used for longest leave first.
     /// Errors: the directory cannot be made or read.
@@ -83,17 +83,15 @@ impl DiskCache {
         let mut entries = Vec::new();
         for item in fs::read_dir(folder)? {
             let path = item?.path();
-            let is_ours = path.extension().is_some_and(|extension| extension == EXTENSION);
+            let is_named = path.extension().is_some_and(|extension| extension == EXTENSION);
             let is_left = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(PREFIX));
             if is_left && age(&path) > ABANDONED {
-                let _ = fs::remove_file(&path);
-            } else if is_ours {
+                remove_damaged(&path, "it was left half written");
+            } else if is_named {
                 match read_entry(&path, identity, page_bytes) {
                     Ok(Some(entry)) => entries.push(entry),
                     Ok(None) => {}
-                    Err(_) => {
-                        let _ = fs::remove_file(&path);
-                    }
+                    Err(error) => remove_damaged(&path, &error.to_string()),
                 }
             }
         }
@@ -138,7 +136,7 @@ impl DiskCache {
         let is_there = model.insert(seq, len, &mut fill).unwrap_or(false);
         if is_damaged {
             let entry = self.entries.remove(entry);
-            let _ = fs::remove_file(entry.path);
+            remove_damaged(&entry.path, "its pages are not what was written");
         } else if is_there {
             let bytes = len.div_ceil(PAGE_TOKENS) * self.page_bytes;
             self.bytes_per_second = bytes as f64 / start.elapsed().as_secs_f64().max(1e-6);
@@ -240,6 +238,22 @@ fn age(path: &Path) -> Duration {
     modified.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
 
+/// Deletes a file that is of no use, if it begins as this program's files do, as far as it goes, and says so. What somebody
+/// else has put there under such a name is let be.
+fn remove_damaged(path: &Path, why: &str) {
+    let mut begin = Vec::new();
+    let is_read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut begin)).is_ok();
+    let is_ours = is_read && MAGIC.starts_with(&begin);
+    let path_shown = path.display();
+    match is_ours {
+        false => tracing::warn!("{path_shown} is no file of the prompt cache ({why}): it is let be"),
+        true => match fs::remove_file(path) {
+            Ok(()) => tracing::warn!("{path_shown} of the prompt cache is deleted: {why}"),
+            Err(error) => tracing::warn!("{path_shown} of the prompt cache is of no use ({why}), but stays: {error}"),
+        },
+    }
+}
+
 fn kv_number(kv_type: KvType) -> u32 {
     match kv_type {
         KvType::F16 => 0,
@@ -252,14 +266,14 @@ fn kv_number(kv_type: KvType) -> u32 {
 ///
 /// Errors: it is damaged or cannot be read.
 fn read_entry(path: &Path, identity: CacheIdentity, page_bytes: usize) -> io::Result<Option<Entry>> {
-    let damaged = || io::Error::from(io::ErrorKind::InvalidData);
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut file = File::open(path)?;
     let data = file.metadata()?;
     let mut header = vec![0; FIXED_BYTES];
     file.read_exact(&mut header)?;
     let number = |at: usize| u64::from_le_bytes(*header[at..].first_chunk().expect("the fixed part has been read"));
     if header[..8] != *MAGIC {
-        return Err(damaged());
+        return Err(damaged("it begins with something else"));
     }
     let kind = u64::from(VERSION) | u64::from(kv_number(identity.kv_type)) << 32;
     let model = u128::from(number(16)) | u128::from(number(24)) << 64;
@@ -268,19 +282,19 @@ fn read_entry(path: &Path, identity: CacheIdentity, page_bytes: usize) -> io::Re
     }
     let (n_tokens, seconds_per_token) = (number(40), f64::from_bits(number(48)));
     if n_tokens > MAX_TOKENS {
-        return Err(damaged());
+        return Err(damaged("it claims more tokens than any context has"));
     }
     let n_tokens = n_tokens as usize;
     let n_pages = n_tokens.div_ceil(PAGE_TOKENS);
     let len = FIXED_BYTES + 4 * n_tokens + 16 * (n_pages + 1);
     if data.len() != (len + n_pages * page_bytes) as u64 {
-        return Err(damaged());
+        return Err(damaged("it is not as long as it says"));
     }
     header.resize(len, 0);
     file.read_exact(&mut header[FIXED_BYTES..])?;
     let (summed, sum) = header.split_last_chunk::<16>().expect("the length has been counted");
     if xxh3_128(summed) != u128::from_le_bytes(*sum) {
-        return Err(damaged());
+        return Err(damaged("its checksum is wrong"));
     }
     let (tokens, checksums) = summed[FIXED_BYTES..].split_at(4 * n_tokens);
     Ok(Some(Entry {

@@ -526,3 +526,30 @@ fn a_damaged_file_is_never_believed() {
         std::fs::create_dir(folder.path()).unwrap();
     }
 }
+
+#[test]
+fn files_of_others_are_let_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let long_ago = std::time::SystemTime::now() - std::time::Duration::from_mins(10);
+        std::fs::File::options().append(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+        path
+    };
+    let theirs = [
+        write("notes.ssdkv", b"notes"),
+        write("long.ssdkv", &[7; 500]),
+        write(".writing-novel", b"It was a dark and stormy night."),
+        write("notes.txt", b"ssd-llmK"),
+    ];
+    let ours = [
+        write("cut.ssdkv", b"ssd-llmK"),
+        write("empty.ssdkv", b""),
+        write(".writing-a1", b"ssd-llmK\x01\0\0\0"),
+        write(".writing-b2", b"ssd"),
+    ];
+    started(folder.path(), identity(), 1 << 20);
+    assert!(theirs.iter().all(|path| path.exists()), "{:?}", files(folder.path()));
+    assert!(!ours.iter().any(|path| path.exists()), "{:?}", files(folder.path()));
+}
