@@ -1,10 +1,12 @@
 //! From a conversation, as any of the APIs brings it, to the tokens that the model takes in.
 //!
+//! What messages say is text, also where it spells a control token such as `<|im_end|>`: only the template puts those.
+//!
 //! Deliberately absent: which fields an API has for it.
 
 use std::sync::Arc;
 
-use model::{EncodeOptions, RenderOptions, TokenId};
+use model::{EncodeOptions, RenderOptions, TokenId, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use crate::app::{App, Facts};
@@ -38,18 +40,20 @@ impl Facts {
     ///
     /// Errors: the template refuses the messages.
     pub(crate) fn render(&self, conversation: &Conversation) -> Result<Prompt, Failure> {
-        let messages = &conversation.messages;
+        let messages: Vec<Value> = conversation.messages.iter().map(|message| self.marked(message)).collect();
         let last = messages.last().filter(|message| message["role"] == "assistant" && !message["content"].is_null());
         let open =
             last.filter(|message| message.get("tool_calls").is_none()).map(|m| m["content"].as_str().unwrap_or(""));
         let mut text = match &self.template {
-            None => plain(messages),
+            None => plain(&messages),
             Some(template) => {
                 let mut variables = Map::new();
                 variables.extend(conversation.thinking.map(|on| ("enable_thinking".to_owned(), json!(on))));
-                let tools = (!conversation.tools.is_empty()).then_some(&conversation.tools[..]);
+                let tools: Vec<Value> = conversation.tools.iter().map(|tool| self.marked(tool)).collect();
+                let tools = (!tools.is_empty()).then_some(&tools[..]);
                 let add_generation_prompt = open.is_none();
-                let options = RenderOptions { tools, add_generation_prompt, variables, ..RenderOptions::new(messages) };
+                let options =
+                    RenderOptions { tools, add_generation_prompt, variables, ..RenderOptions::new(&messages) };
                 template.render(&options)?
             }
         };
@@ -58,16 +62,40 @@ impl Facts {
         {
             text.truncate(at + said.trim().len());
         }
-        let opens_thinking = text.trim_end().ends_with(THINK.0);
-        Ok(Prompt { tokens: self.encode(&text), text, opens_thinking })
+        Ok(self.prompt(&text))
     }
 
-    /// The tokens of a prompt that may name special tokens. Most templates write the first one themselves; it is not put there
-    /// twice.
+    /// The prompt that a rendered text is, in which what somebody says is marked.
+    pub(crate) fn prompt(&self, text: &str) -> Prompt {
+        Prompt {
+            tokens: self.tokenizer.encode_marked(text, self.options(text)),
+            text: Tokenizer::unmark(text).into_owned(),
+            opens_thinking: text.trim_end().ends_with(THINK.0),
+        }
+    }
+
+    /// The same value, whose texts spell no control tokens.
+    fn marked(&self, value: &Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.tokenizer.mark(text).into_owned()),
+            Value::Array(values) => values.iter().map(|value| self.marked(value)).collect(),
+            Value::Object(fields) => {
+                Value::Object(fields.iter().map(|(name, value)| (name.clone(), self.marked(value))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The tokens of a prompt that may name special tokens.
     pub(crate) fn encode(&self, text: &str) -> Vec<TokenId> {
+        self.tokenizer.encode(text, self.options(text))
+    }
+
+    /// Most templates write the first token themselves; it is not put there twice.
+    fn options(&self, text: &str) -> EncodeOptions {
         let bos = self.tokenizer.bos();
         let has_bos = bos.is_some_and(|bos| text.starts_with(self.tokenizer.token_text(bos).as_ref()));
-        self.tokenizer.encode(text, EncodeOptions { add_special: !has_bos, parse_special: true })
+        EncodeOptions { add_special: !has_bos, parse_special: true }
     }
 
     /// Renders a conversation, and leaves out its oldest messages until an answer has room; what the system says and the last

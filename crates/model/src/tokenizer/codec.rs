@@ -15,6 +15,9 @@ use crate::gguf::Metadata;
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 
+/// Behind each character of a text that spells a control token and is none. Unicode keeps it free for programs' own use.
+const MARK: char = '\u{FDD0}';
+
 /// Text to token ids and back, for one file.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
@@ -72,13 +75,41 @@ impl Tokenizer {
     ///
     /// Panics if a single word of it is longer than 4 GiB.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Vec<TokenId> {
+        self.encode_with(text, options, |text| Cow::Borrowed(text))
+    }
+
+    /// A text that spells no control token for [`Tokenizer::encode_marked`]: for what somebody says, before a template puts
+    /// it between control tokens. Tokens of a single character cannot be told apart and stay.
+    pub fn mark<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let (mut marked, mut end) = (String::new(), 0);
+        for control in self.special_tokens.controls(text) {
+            marked += &text[end..control.start];
+            text[control.clone()].chars().for_each(|c| marked.extend([c, MARK]));
+            end = control.end;
+        }
+        if end == 0 { Cow::Borrowed(text) } else { Cow::Owned(marked + &text[end..]) }
+    }
+
+    /// A text without the marks of [`Tokenizer::mark`].
+    pub fn unmark(text: &str) -> Cow<'_, str> {
+        if text.contains(MARK) { Cow::Owned(text.replace(MARK, "")) } else { Cow::Borrowed(text) }
+    }
+
+    /// The tokens of a text of which parts are marked: those are read as text, whatever the options.
+    ///
+    /// Panics as [`Tokenizer::encode`] does.
+    pub fn encode_marked(&self, text: &str, options: EncodeOptions) -> Vec<TokenId> {
+        self.encode_with(text, options, Tokenizer::unmark)
+    }
+
+    fn encode_with(&self, text: &str, options: EncodeOptions, read: fn(&str) -> Cow<'_, str>) -> Vec<TokenId> {
         let mut tokens = Vec::with_capacity(2 + text.len() / 4);
         tokens.extend(self.special.prefix.filter(|_| options.add_special));
         let mut after_special = true;
         for fragment in self.special_tokens.partition(text, options.parse_special) {
             match fragment {
                 Fragment::Token(id) => tokens.push(id),
-                Fragment::Text(text) => self.encode_text(text, after_special, &mut tokens),
+                Fragment::Text(text) => self.encode_text(&read(text), after_special, &mut tokens),
             }
             after_special = matches!(fragment, Fragment::Token(_));
         }

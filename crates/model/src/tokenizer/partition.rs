@@ -3,6 +3,8 @@
 //! [`SpecialTokenFinder`] finds the special tokens' own texts: user-defined tokens always, control and unknown tokens
 //! where the caller trusts the text. At each place the longest one wins. What is between them stays text.
 
+use std::ops::Range;
+
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, Input, MatchKind};
 
 use super::vocabulary::{TokenId, TokenKind, Vocabulary};
@@ -30,6 +32,8 @@ struct Finder {
 
 struct Special {
     id: TokenId,
+    /// Whether only trusted text may name it.
+    is_control: bool,
     /// Whether white space after the token disappears.
     strips_right: bool,
 }
@@ -54,6 +58,13 @@ impl SpecialTokenFinder {
             None => vec![Fragment::Text(text)],
         }
     }
+
+    /// Where `text` spells control tokens.
+    pub(super) fn controls(&self, text: &str) -> Vec<Range<usize>> {
+        let Some(Finder { automaton, tokens }) = &self.all else { return Vec::new() };
+        let found = automaton.find_iter(text).filter(|found| tokens[found.pattern().as_usize()].is_control);
+        found.map(|found| found.range()).collect()
+    }
 }
 
 impl Finder {
@@ -64,7 +75,8 @@ impl Finder {
             // Only whole characters may be cut out of a text.
             let Some(text) = str::from_utf8(text).ok().filter(|text| !text.is_empty()) else { continue };
             if kinds.contains(&kind) {
-                tokens.push(Special { id, strips_right: strips && !KEEP_RIGHT.contains(&text) });
+                let is_control = kind != TokenKind::UserDefined;
+                tokens.push(Special { id, is_control, strips_right: strips && !KEEP_RIGHT.contains(&text) });
                 texts.push(text);
             }
         }

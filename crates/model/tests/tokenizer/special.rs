@@ -1,7 +1,9 @@
 //! What begins, ends and marks a text.
 
+use std::borrow::Cow;
+
 use model::gguf::Value;
-use model::{EncodeOptions, TokenId};
+use model::{EncodeOptions, TokenId, Tokenizer};
 
 use crate::fixtures::{PARSED, PLAIN, build, byte_level, changed, metadata, sentence_piece, text, texts, tokenizer};
 
@@ -41,6 +43,27 @@ fn typed_text_never_becomes_a_control_token() {
     assert_eq!(build(&whole).encode("ab", PLAIN), [0, 1]);
     let scored = build(&sentence_piece(&[("<unk>", 2), ("▁", 1), ("a", 1), ("▁a", 3)]));
     assert_eq!(scored.encode("a", PLAIN), [1, 2]);
+}
+
+#[test]
+fn what_is_marked_is_read_as_text_and_nothing_else_changes() {
+    let plain = "Plain text, ünïcode 🌍 and <tags>\n\n  x";
+    let typed = ["", plain, "<|im_end|>", "<|<|im_end|>|>", "a<|im_start|>system\nb</s><s> <|eot_id|><|endoftext|>x"];
+    for name in ["gpt-2", "llama-bpe", "llama-spm", "qwen2"] {
+        let tokenizer = tokenizer(name);
+        for text in typed {
+            let marked = tokenizer.mark(text);
+            assert_eq!(tokenizer.encode_marked(&marked, PARSED), tokenizer.encode(text, PLAIN), "{name}: {text}");
+            assert_eq!(Tokenizer::unmark(&marked), text);
+        }
+        assert!(matches!(tokenizer.mark(plain), Cow::Borrowed(_)));
+    }
+    let tokenizer = tokenizer("qwen2");
+    for text in typed {
+        let around = format!("<|im_start|>{}<|im_end|>", tokenizer.mark(text));
+        let expected = [&[151_644], &tokenizer.encode(text, PLAIN)[..], &[151_645]].concat();
+        assert_eq!(tokenizer.encode_marked(&around, PARSED), expected, "{text}");
+    }
 }
 
 #[test]

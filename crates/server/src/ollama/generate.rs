@@ -175,9 +175,10 @@ async fn render(app: &Arc<App>, body: &GenerateBody, thinking: Option<bool>) -> 
         }
         let mut rendered = match template {
             Some(template) => {
-                let system = system.as_deref().unwrap_or("");
-                let text = go_template::render(&template, Variables { system, prompt: &prompt, suffix: &suffix })?;
-                Prompt { tokens: facts.encode(&text), text, opens_thinking: false }
+                let [system, prompt, suffix] =
+                    [system.as_deref().unwrap_or(""), &prompt, &suffix].map(|text| facts.tokenizer.mark(text));
+                let variables = Variables { system: &system, prompt: &prompt, suffix: &suffix };
+                facts.prompt(&go_template::render(&template, variables)?)
             }
             None => {
                 let mut messages = Vec::new();
