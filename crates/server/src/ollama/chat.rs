@@ -11,16 +11,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::generate::{loaded, thinking};
+use super::generate::thinking;
+use super::lines::{self, Form, Head, Lines};
 use super::options::Options;
 use super::{reply, respond};
-use crate::answer::{Answer, Piece};
+use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::keep_alive::{Guard, Stay};
-use crate::parts::{Part, Splitter};
+use crate::parts::Splitter;
 use crate::prompt::{Conversation, message, tool_call};
-use crate::stream::{Format, body};
 use crate::structured::Shape;
 use crate::tools::{Choice, left_out};
 
@@ -110,8 +110,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let is_streamed = wanted.stream != Some(false);
     let messages = wanted.messages.unwrap_or_default();
     if messages.is_empty() {
-        let shape = |object: &mut Value| object["message"] = json!({ "role": "assistant", "content": "" });
-        return Ok(loaded(app, &wanted.model, stay, shape, is_streamed));
+        return Ok(lines::loaded(app, &wanted.model, stay, Form::Message, is_streamed));
     }
     let mut tools = wanted.tools.unwrap_or_default();
     tools.retain(|tool| {
@@ -150,21 +149,10 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         ..GenerateRequest::default()
     };
     let splits = app.facts.has_thinking() && thinking != Some(false);
-    let lines = Lines {
-        app: Arc::clone(app),
-        model: wanted.model,
-        start,
-        splitter: Splitter::new(splits, prompt.opens_thinking, has_tools),
-        logprobs: Vec::new(),
-        n_calls: 0,
-        _guard: guard,
-    };
-    let answer = Answer::begin(app, request).await?;
-    if is_streamed {
-        return Ok(reply::lines(body(vec![answer], lines)));
-    }
-    let generation = answer.whole().await?;
-    Ok(reply::object(&lines.whole(&generation)))
+    let splitter = Splitter::new(splits, prompt.opens_thinking, has_tools);
+    let head = Head { model: wanted.model, start, form: Form::Message };
+    let lines = Lines::new(head, splitter, Arc::clone(&app.facts.tokenizer), guard);
+    lines.answer(Answer::begin(app, request).await?, is_streamed).await
 }
 
 impl Message {
@@ -182,85 +170,5 @@ impl Message {
             [("name", self.tool_name), ("tool_call_id", self.tool_call_id), ("reasoning_content", self.thinking)];
         message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
         Ok(Value::Object(message))
-    }
-}
-
-/// Writes an answer.
-struct Lines {
-    app: Arc<App>,
-    model: String,
-    start: Instant,
-    splitter: Splitter,
-    /// Of tokens whose text has not been shown.
-    logprobs: Vec<Value>,
-    n_calls: usize,
-    _guard: Guard,
-}
-
-impl Lines {
-    fn object(&mut self, parts: Vec<Part>) -> Value {
-        let (mut content, mut thinking, mut calls) = (String::new(), String::new(), Vec::new());
-        for part in parts {
-            match part {
-                Part::Text(text) => content += &text,
-                Part::Thinking(text) => thinking += &text,
-                Part::Call { name, arguments } => {
-                    let function = json!({ "index": self.n_calls, "name": name, "arguments": arguments });
-                    calls.push(json!({ "id": format!("call_{:08x}", rand::random::<u32>()), "function": function }));
-                    self.n_calls += 1;
-                }
-            }
-        }
-        let mut message = json!({ "role": "assistant", "content": content });
-        if !thinking.is_empty() {
-            message["thinking"] = json!(thinking);
-        }
-        if !calls.is_empty() {
-            message["tool_calls"] = Value::Array(calls);
-        }
-        let mut object = json!({ "model": self.model, "created_at": reply::now(), "message": message, "done": false });
-        if !self.logprobs.is_empty() {
-            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
-        }
-        object
-    }
-
-    fn shown(&mut self, parts: Vec<Part>) -> String {
-        if parts.is_empty() { String::new() } else { reply::line(&self.object(parts)) }
-    }
-
-    fn whole(mut self, generation: &engine::Generation) -> Value {
-        let mut parts = self.splitter.push(&generation.text);
-        parts.extend(self.splitter.finish());
-        let tokenizer = &self.app.facts.tokenizer;
-        self.logprobs = generation.logprobs.iter().map(|step| reply::logprobs(tokenizer, step)).collect();
-        let mut object = self.object(parts);
-        reply::add_totals(&mut object, generation, self.start);
-        object
-    }
-}
-
-impl Format for Lines {
-    fn piece(&mut self, _: usize, piece: Piece) -> String {
-        match piece {
-            Piece::Token { text, logprobs, .. } => {
-                let tokenizer = &self.app.facts.tokenizer;
-                self.logprobs.extend(logprobs.map(|step| reply::logprobs(tokenizer, &step)));
-                let parts = self.splitter.push(&text);
-                self.shown(parts)
-            }
-            Piece::Rest(text) => {
-                let parts = self.splitter.push(&text);
-                self.shown(parts)
-            }
-            Piece::Done(generation) => {
-                let parts = self.splitter.finish();
-                let rest = self.shown(parts);
-                let mut last = self.object(Vec::new());
-                reply::add_totals(&mut last, &generation, self.start);
-                rest + &reply::line(&last)
-            }
-            Piece::Failed(failure) => reply::error_line(&failure),
-        }
     }
 }

@@ -13,15 +13,15 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
 use super::go_template::{self, Variables};
+use super::lines::{self, Form, Head, Lines};
 use super::options::Options;
 use super::{reply, respond};
-use crate::answer::{Answer, Piece};
+use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::keep_alive::{Guard, Stay};
-use crate::parts::{Part, Splitter};
+use crate::parts::Splitter;
 use crate::prompt::{Conversation, Prompt, message};
-use crate::stream::{Format, body};
 use crate::structured::Shape;
 
 /// A prompt that is to be answered.
@@ -83,7 +83,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let prompt = wanted.prompt.clone().unwrap_or_default();
     check(app, &wanted)?;
     if prompt.is_empty() && wanted.suffix.as_deref().unwrap_or("").is_empty() && wanted.context.is_none() {
-        return Ok(loaded(app, &wanted.model, stay, |object| object["response"] = json!(""), is_streamed));
+        return Ok(lines::loaded(app, &wanted.model, stay, Form::Response, is_streamed));
     }
     let options = Options::read(wanted.options.as_ref())?;
     let thinks = thinking(app, wanted.think.as_ref())?;
@@ -100,21 +100,11 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
         ..GenerateRequest::default()
     };
     let splits = !is_raw && app.facts.has_thinking() && thinks != Some(false);
-    let lines = Lines {
-        app: Arc::clone(app),
-        model: wanted.model,
-        start,
-        splitter: Splitter::new(splits, rendered.opens_thinking, false),
-        context: (!is_raw).then_some(rendered.tokens),
-        logprobs: Vec::new(),
-        _guard: guard,
-    };
-    let answer = Answer::begin(app, request).await?;
-    if is_streamed {
-        return Ok(reply::lines(body(vec![answer], lines)));
-    }
-    let generation = answer.whole().await?;
-    Ok(reply::object(&lines.whole(&generation)))
+    let splitter = Splitter::new(splits, rendered.opens_thinking, false);
+    let head = Head { model: wanted.model, start, form: Form::Response };
+    let mut lines = Lines::new(head, splitter, Arc::clone(&app.facts.tokenizer), guard);
+    lines.context = (!is_raw).then_some(rendered.tokens);
+    lines.answer(Answer::begin(app, request).await?, is_streamed).await
 }
 
 /// What does not fit together, or does not apply to this model.
@@ -195,118 +185,4 @@ async fn render(app: &Arc<App>, body: &GenerateBody, thinking: Option<bool>) -> 
         Ok(rendered)
     })
     .await
-}
-
-/// The answer to a request that asks for nothing: the model is loaded, or let go of.
-pub(super) fn loaded(
-    app: &App,
-    model: &str,
-    stay: Option<Stay>,
-    shape: impl Fn(&mut Value),
-    is_streamed: bool,
-) -> Response {
-    let goes = stay == Some(Stay::For(std::time::Duration::ZERO));
-    if goes {
-        app.service.unload();
-    }
-    let reason = if goes { "unload" } else { "load" };
-    let mut object = json!({ "model": model, "created_at": reply::now() });
-    shape(&mut object);
-    object["done"] = json!(true);
-    object["done_reason"] = json!(reason);
-    if is_streamed { reply::lines(reply::line(&object).into()) } else { reply::object(&object) }
-}
-
-/// Writes an answer.
-struct Lines {
-    app: Arc<App>,
-    model: String,
-    start: Instant,
-    splitter: Splitter,
-    /// The prompt, for the next request to go on from; none where the prompt was raw.
-    context: Option<Vec<TokenId>>,
-    /// Of tokens whose text has not been shown.
-    logprobs: Vec<Value>,
-    _guard: Guard,
-}
-
-impl Lines {
-    fn object(&self, parts: Vec<Part>) -> Value {
-        let (mut response, mut thinking) = (String::new(), String::new());
-        for part in parts {
-            match part {
-                Part::Text(text) => response += &text,
-                Part::Thinking(text) => thinking += &text,
-                Part::Call { .. } => {}
-            }
-        }
-        let mut object = json!({ "model": self.model, "created_at": reply::now(), "response": response });
-        if !thinking.is_empty() {
-            object["thinking"] = json!(thinking);
-        }
-        object["done"] = json!(false);
-        object
-    }
-
-    /// A line for some text, or nothing if there is none yet.
-    fn shown(&mut self, parts: Vec<Part>) -> String {
-        if parts.is_empty() {
-            return String::new();
-        }
-        let mut object = self.object(parts);
-        if !self.logprobs.is_empty() {
-            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
-        }
-        reply::line(&object)
-    }
-
-    fn last(&mut self, generation: &engine::Generation) -> Value {
-        let mut object = self.object(Vec::new());
-        if !self.logprobs.is_empty() {
-            object["logprobs"] = Value::Array(std::mem::take(&mut self.logprobs));
-        }
-        if let Some(context) = self.context.take() {
-            object["context"] = json!([context, generation.tokens.clone()].concat());
-        }
-        reply::add_totals(&mut object, generation, self.start);
-        object
-    }
-
-    fn whole(mut self, generation: &engine::Generation) -> Value {
-        let mut parts = self.splitter.push(&generation.text);
-        parts.extend(self.splitter.finish());
-        let tokenizer = &self.app.facts.tokenizer;
-        self.logprobs = generation.logprobs.iter().map(|step| reply::logprobs(tokenizer, step)).collect();
-        let shown = self.object(parts);
-        let mut object = self.last(generation);
-        for name in ["response", "thinking"] {
-            if let Some(text) = shown.get(name) {
-                object[name] = text.clone();
-            }
-        }
-        object
-    }
-}
-
-impl Format for Lines {
-    fn piece(&mut self, _: usize, piece: Piece) -> String {
-        match piece {
-            Piece::Token { text, logprobs, .. } => {
-                let tokenizer = &self.app.facts.tokenizer;
-                self.logprobs.extend(logprobs.map(|step| reply::logprobs(tokenizer, &step)));
-                let parts = self.splitter.push(&text);
-                self.shown(parts)
-            }
-            Piece::Rest(text) => {
-                let parts = self.splitter.push(&text);
-                self.shown(parts)
-            }
-            Piece::Done(generation) => {
-                let parts = self.splitter.finish();
-                let rest = self.shown(parts);
-                rest + &reply::line(&self.last(&generation))
-            }
-            Piece::Failed(failure) => reply::error_line(&failure),
-        }
-    }
 }

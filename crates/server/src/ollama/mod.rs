@@ -9,6 +9,7 @@ mod embed;
 mod generate;
 mod go_template;
 mod library;
+mod lines;
 mod options;
 mod reply;
 
