@@ -13,10 +13,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::ask::{Ask, Tools};
+use super::envelope::{Envelope, Object, StreamOptions};
 use super::logprobs::Entry;
 use super::sampling::{Sampling, max_tokens};
-use super::usage::Usage;
-use super::{DONE, IDLE, error_event, event, events, object, respond};
+use super::{IDLE, error_event, events, object, respond};
 use crate::answer::{Answer, Piece};
 use crate::app::App;
 use crate::failure::Failure;
@@ -48,12 +48,6 @@ pub(super) struct ChatBody {
     parallel_tool_calls: Option<bool>,
     reasoning_effort: Option<String>,
     chat_template_kwargs: Option<TemplateOptions>,
-}
-
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = openai::StreamOptions)]
-pub(super) struct StreamOptions {
-    pub(super) include_usage: Option<bool>,
 }
 
 /// What llama.cpp and vLLM let through to the template, as far as it is known here.
@@ -126,17 +120,9 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let (answers, splitter) = ask.begin(app).await?;
     let choice = Choice { splitter, n_calls: 0, is_parallel, logprobs: logprobs.map(|_| Vec::new()) };
     let writer = Writer {
-        head: Head {
-            id: super::new_id("chatcmpl-"),
-            created: super::now(),
-            model,
-            system_fingerprint: super::fingerprint(app),
-        },
+        envelope: Envelope::new(app, "chatcmpl-", model, wanted.stream_options, guard),
         choices: vec![choice; answers.len()],
         tokenizer: Arc::clone(&app.facts.tokenizer),
-        shows_usage: wanted.stream_options.and_then(|options| options.include_usage) == Some(true),
-        usage: Usage::default(),
-        _guard: Some(guard),
     };
     if wanted.stream == Some(true) {
         return Ok(events(body(answers, writer)));
@@ -171,22 +157,13 @@ impl Message {
 
 /// Writes the answers.
 struct Writer {
-    head: Head,
+    envelope: Envelope,
     choices: Vec<Choice>,
     tokenizer: Arc<Tokenizer>,
-    shows_usage: bool,
-    usage: Usage,
-    _guard: Option<Guard>,
 }
 
-/// What is the same in all chunks.
-#[derive(Clone, Debug, Serialize)]
-pub(super) struct Head {
-    pub(super) id: String,
-    pub(super) created: u64,
-    pub(super) model: String,
-    pub(super) system_fingerprint: String,
-}
+/// The chunks' `object`.
+const CHUNK: &str = "chat.completion.chunk";
 
 /// How far an answer is.
 #[derive(Clone, Debug)]
@@ -196,15 +173,6 @@ struct Choice {
     is_parallel: bool,
     /// Of tokens whose text has not been shown, if they are wanted.
     logprobs: Option<Vec<Entry>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Completion {
-    #[serde(flatten)]
-    head: Head,
-    object: &'static str,
-    choices: Vec<Finished>,
-    usage: Usage,
 }
 
 #[derive(Debug, Serialize)]
@@ -232,17 +200,6 @@ struct Said {
 struct Logprobs {
     content: Vec<Entry>,
     refusal: Option<Vec<Entry>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Chunk<'a> {
-    #[serde(flatten)]
-    head: &'a Head,
-    object: &'static str,
-    choices: Vec<Chosen>,
-    /// Not there if it is not wanted, and `null` until it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -318,7 +275,7 @@ impl Choice {
 }
 
 impl Writer {
-    fn whole(mut self, generations: &[Generation]) -> Completion {
+    fn whole(mut self, generations: &[Generation]) -> Object<'static, Finished> {
         let mut choices = Vec::new();
         for (index, (generation, choice)) in generations.iter().zip(&mut self.choices).enumerate() {
             let mut parts = choice.splitter.push(&generation.text);
@@ -328,19 +285,14 @@ impl Writer {
             let logprobs = choice.logprobs.is_some().then(|| Logprobs { content: entries(), refusal: None });
             let finish_reason = choice.finish_reason(generation.finish_reason);
             choices.push(Finished { index, message, logprobs, finish_reason });
-            self.usage.add(generation, index == 0);
+            self.envelope.usage.add(generation, index == 0);
         }
-        Completion { head: self.head, object: "chat.completion", choices, usage: self.usage }
-    }
-
-    fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
-        let usage = self.shows_usage.then_some(usage);
-        event(&Chunk { head: &self.head, object: "chat.completion.chunk", choices, usage })
+        self.envelope.whole("chat.completion", choices)
     }
 
     fn delta(&mut self, index: usize, delta: Delta, finish_reason: Option<&'static str>) -> String {
         let logprobs = self.choices[index].take_logprobs();
-        self.chunk(vec![Chosen { index, delta, logprobs, finish_reason }], None)
+        self.envelope.chunk(CHUNK, vec![Chosen { index, delta, logprobs, finish_reason }])
     }
 
     fn parts(&mut self, index: usize, parts: Vec<Part>) -> String {
@@ -411,7 +363,7 @@ impl Format for Writer {
             Piece::Done(generation) => {
                 let parts = choice.splitter.finish();
                 let rest = self.parts(index, parts);
-                self.usage.add(&generation, index == 0);
+                self.envelope.usage.add(&generation, index == 0);
                 let reason = self.choices[index].finish_reason(generation.finish_reason);
                 rest + &self.delta(index, Delta::default(), Some(reason))
             }
@@ -420,8 +372,7 @@ impl Format for Writer {
     }
 
     fn end(&mut self) -> String {
-        let usage = if self.shows_usage { self.chunk(Vec::new(), Some(self.usage)) } else { String::new() };
-        usage + DONE
+        self.envelope.end(CHUNK)
     }
 
     fn idle(&self) -> &'static str {
@@ -433,24 +384,13 @@ impl Format for Writer {
 mod tests {
     use serde_json::json;
 
+    use super::super::DONE;
     use super::super::testing::{failure, generation, objects, played, tokenizer};
     use super::*;
 
     fn writer(splitter: Splitter, is_parallel: bool) -> Writer {
         let choice = Choice { splitter, n_calls: 0, is_parallel, logprobs: None };
-        Writer {
-            head: Head {
-                id: "chatcmpl-1".to_owned(),
-                created: 1,
-                model: "m".to_owned(),
-                system_fingerprint: "fp_1".to_owned(),
-            },
-            choices: vec![choice],
-            tokenizer: tokenizer(),
-            shows_usage: false,
-            usage: Usage::default(),
-            _guard: None,
-        }
+        Writer { envelope: Envelope::of_test(), choices: vec![choice], tokenizer: tokenizer() }
     }
 
     fn as_json(writer: Writer, generations: &[Generation]) -> Value {

@@ -1,6 +1,5 @@
 //! `/v1/completions`: texts that are continued as they are, without a template.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -14,11 +13,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::ask::begin_all;
-use super::chat::{Head, StreamOptions};
+use super::envelope::{Envelope, Object, StreamOptions};
 use super::logprobs::Columns;
 use super::sampling::{Sampling, count, max_tokens};
-use super::usage::Usage;
-use super::{DONE, IDLE, error_event, event, events, object, respond};
+use super::{IDLE, error_event, events, object, respond};
 use crate::answer::{Answer, Piece};
 use crate::app::{App, Facts};
 use crate::failure::Failure;
@@ -133,19 +131,11 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let n_choices = prompts.len() * numbers.n;
     let echoed = texts.into_iter().flat_map(|text| std::iter::repeat_n(text, numbers.n));
     let mut writer = Writer {
-        head: Head {
-            id: super::new_id("cmpl-"),
-            created: super::now(),
-            model,
-            system_fingerprint: super::fingerprint(app),
-        },
+        envelope: Envelope::new(app, "cmpl-", model, wanted.stream_options, guard),
         n: numbers.n,
         echoed: echoed.collect(),
         choices: vec![Choice { offset: 0, columns: numbers.logprobs.map(|_| Columns::default()) }; n_choices],
         tokenizer: Arc::clone(&app.facts.tokenizer),
-        shows_usage: wanted.stream_options.and_then(|options| options.include_usage) == Some(true),
-        usage: Usage::default(),
-        _guard: Some(guard),
     };
     let begin = |prompt: &Vec<TokenId>| {
         let request = GenerateRequest { prompt: prompt.clone(), ..request.clone() };
@@ -203,17 +193,17 @@ impl Numbers {
 
 /// Writes the texts.
 struct Writer {
-    head: Head,
+    envelope: Envelope,
     /// Answers to each prompt.
     n: usize,
     /// What is shown before each answer, if anything.
     echoed: Vec<String>,
     choices: Vec<Choice>,
     tokenizer: Arc<Tokenizer>,
-    shows_usage: bool,
-    usage: Usage,
-    _guard: Option<Guard>,
 }
+
+/// The `object` of all.
+const OBJECT: &str = "text_completion";
 
 /// How far an answer is.
 #[derive(Clone, Debug)]
@@ -222,17 +212,6 @@ struct Choice {
     offset: usize,
     /// Of tokens whose text has not been shown, if they are wanted.
     columns: Option<Columns>,
-}
-
-#[derive(Debug, Serialize)]
-struct Completion<'a> {
-    #[serde(flatten)]
-    head: Cow<'a, Head>,
-    object: &'static str,
-    choices: Vec<Chosen>,
-    /// Not there if it is not wanted, and `null` until it is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Option<Usage>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -261,7 +240,7 @@ impl Writer {
     /// Counts the answers to a prompt; the best of them, if there are more than are wanted.
     fn best(&mut self, mut generations: Vec<Generation>) -> Vec<Generation> {
         for (index, generation) in generations.iter().enumerate() {
-            self.usage.add(generation, index == 0);
+            self.envelope.usage.add(generation, index == 0);
         }
         if generations.len() > self.n {
             generations.sort_by(|a, b| mean_logprob(b).total_cmp(&mean_logprob(a)));
@@ -270,7 +249,7 @@ impl Writer {
         generations
     }
 
-    fn whole(mut self, generations: Vec<Generation>) -> Completion<'static> {
+    fn whole(mut self, generations: Vec<Generation>) -> Object<'static, Chosen> {
         let mut choices = Vec::new();
         for (index, (generation, choice)) in generations.into_iter().zip(&mut self.choices).enumerate() {
             for step in &generation.logprobs {
@@ -284,13 +263,7 @@ impl Writer {
                 finish_reason: Some(finish_reason(generation.finish_reason)),
             });
         }
-        let usage = Some(Some(self.usage));
-        Completion { head: Cow::Owned(self.head), object: "text_completion", choices, usage }
-    }
-
-    fn chunk(&self, choices: Vec<Chosen>, usage: Option<Usage>) -> String {
-        let usage = self.shows_usage.then_some(usage);
-        event(&Completion { head: Cow::Borrowed(&self.head), object: "text_completion", choices, usage })
+        self.envelope.whole(OBJECT, choices)
     }
 
     fn text(&mut self, index: usize, text: String, finish_reason: Option<&'static str>) -> String {
@@ -298,7 +271,7 @@ impl Writer {
             return String::new();
         }
         let logprobs = self.choices[index].columns.as_mut().map(std::mem::take).filter(|columns| !columns.is_empty());
-        self.chunk(vec![Chosen { text, index, logprobs, finish_reason }], None)
+        self.envelope.chunk(OBJECT, vec![Chosen { text, index, logprobs, finish_reason }])
     }
 }
 
@@ -326,7 +299,7 @@ impl Format for Writer {
             }
             Piece::Rest(text) => self.text(index, text, None),
             Piece::Done(generation) => {
-                self.usage.add(&generation, index.is_multiple_of(self.n));
+                self.envelope.usage.add(&generation, index.is_multiple_of(self.n));
                 self.text(index, String::new(), Some(finish_reason(generation.finish_reason)))
             }
             Piece::Failed(failure) => error_event(&failure),
@@ -334,8 +307,7 @@ impl Format for Writer {
     }
 
     fn end(&mut self) -> String {
-        let usage = if self.shows_usage { self.chunk(Vec::new(), Some(self.usage)) } else { String::new() };
-        usage + DONE
+        self.envelope.end(OBJECT)
     }
 
     fn idle(&self) -> &'static str {

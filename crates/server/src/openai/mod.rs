@@ -1,6 +1,6 @@
 //! OpenAI's API, `/v1/*`, as its clients use it, with what llama.cpp and vLLM add to it where that is common.
 //!
-//! `chat` and `responses` converse and share `ask`; `completions` continues a text as it is; `embeddings` and `models` are what
+//! `chat` and `responses` converse and share `ask`; `completions` continues a text as it is, in the `envelope` of chats; `embeddings` and `models` are what
 //! they say. Streams are events of which the last is `[DONE]`, but for `responses`, whose events have names. Fields that are
 //! not known are ignored, and `null` is as if a field were not there. Source: OpenAI's API reference.
 
@@ -9,6 +9,7 @@ mod chat;
 mod completions;
 mod description;
 mod embeddings;
+mod envelope;
 mod logprobs;
 mod models;
 mod responses;
