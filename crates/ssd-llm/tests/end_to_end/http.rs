@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr};
+use std::process::Child;
+use std::thread::JoinHandle;
 
 use serde_json::Value;
 
@@ -11,7 +12,8 @@ use crate::support::{Outcome, command, finish, signal};
 /// A server on a free port.
 pub(crate) struct Server {
     child: Option<Child>,
-    stderr: BufReader<ChildStderr>,
+    /// Reads what it writes to stderr: a pipe that is full would stop it.
+    log: Option<JoinHandle<String>>,
     pub(crate) port: u16,
 }
 
@@ -29,7 +31,13 @@ impl Server {
             .split("http://")
             .nth(1)
             .and_then(|rest| rest.split([',', ';']).next()?.rsplit(':').next()?.parse().ok());
-        Server { child: Some(child), stderr, port: port.unwrap_or_else(|| panic!("a port in {line:?}")) }
+        let port = port.unwrap_or_else(|| panic!("a port in {line:?}"));
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).expect("stderr can be read");
+            log
+        });
+        Server { child: Some(child), log: Some(log), port }
     }
 
     pub(crate) fn get(&self, path: &str) -> Reply {
@@ -72,9 +80,9 @@ impl Server {
     pub(crate) fn end(mut self) -> Outcome {
         let child = self.child.take().expect("it has not ended");
         signal("TERM", child.id());
-        let mut log = String::new();
-        self.stderr.read_to_string(&mut log).expect("stderr can be read");
-        Outcome { stderr: log, ..finish(child) }
+        let outcome = finish(child);
+        let log = self.log.take().expect("it has not ended");
+        Outcome { stderr: log.join().expect("the log is text"), ..outcome }
     }
 }
 
