@@ -18,7 +18,7 @@ use super::split::Split;
 use super::{CpuTensor, MIN_ELEMENTS_TO_SPLIT};
 use crate::backend::Projection;
 
-/// Weight rows that meet many tokens at once: their products with 512 tokens are 128 KiB, which stay in the second-level
+/// Weight rows that meet many tokens at once: their products with 512 tokens are 256 KiB, which stay in the second-level
 /// cache.
 const TILE_ROWS: usize = 128;
 

@@ -54,7 +54,11 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let name = options.name.clone();
     let server = Server::new(&file, model, ServiceOptions { engine, limits, cache }, predicted, options)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(PREPARERS)
+        .enable_all()
+        .build();
     let runtime = runtime.context("cannot start the server's threads")?;
     let on_ready = |address: SocketAddr| {
         let speed =
@@ -83,6 +87,9 @@ fn resolve(host: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
 
 /// HTTP needs little; the cores are for the model.
 const WORKERS: usize = 2;
+
+/// Threads that prepare prompts. With one for each connection the allocator keeps free memory for each of them.
+const PREPARERS: usize = 4;
 
 fn plan_pages(page_bytes: usize, kv_bytes: u64) -> usize {
     usize::try_from(kv_bytes / page_bytes.max(1) as u64).unwrap_or(usize::MAX)

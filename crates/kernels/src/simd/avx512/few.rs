@@ -52,17 +52,20 @@ fn one_token<const BYTES: usize, const BLOCKS: usize, const S: usize, const OFFS
     unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
 ) {
     let activations = activation::chunks(args.activations);
-    let rows = args.weights.as_chunks::<BYTES>().0.chunks_exact(args.cols / args.format.block_len);
-    for (row, out) in rows.zip(args.out.iter_mut()) {
+    let row_blocks = args.cols / args.format.block_len;
+    let (n_whole, n_rest) = (row_blocks / BLOCKS, row_blocks % BLOCKS);
+    let mut rows = args.weights.as_chunks::<BYTES>().0;
+    for out in args.out.iter_mut() {
         let mut sum = _mm512_setzero_ps();
-        let (whole, rest) = row.as_chunks::<BLOCKS>();
-        for (blocks, activation) in whole.iter().zip(activations) {
+        for (blocks, activation) in rows.as_chunks::<BLOCKS>().0[..n_whole].iter().zip(activations) {
             prefetch::<_MM_HINT_T0>(blocks.as_flattened(), AHEAD);
             sum = unpack(blocks).add_product::<OFFSET>(activation, sum);
         }
-        if !rest.is_empty() {
-            sum = unpack(&padded(rest)).add_product::<OFFSET>(&activations[whole.len()], sum);
+        if n_rest > 0 {
+            let chunk = unpack_rest(&rows[n_whole * BLOCKS..], n_rest, &unpack);
+            sum = chunk.add_product::<OFFSET>(&activations[n_whole], sum);
         }
+        rows = &rows[row_blocks..];
         *out = _mm512_reduce_add_ps(sum);
     }
 }
@@ -81,14 +84,17 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
     for row in (0..n_rows).step_by(2) {
         // A row past the end repeats the last one and is not written.
         let pair = [row, (row + 1).min(n_rows - 1)];
-        let rows = each(pair, |row| &blocks[row * row_blocks..][..row_blocks]);
+        let rows = each(pair, |row| &blocks[row * row_blocks..]);
         let mut sums = [[_mm512_setzero_ps(); 2]; FEW_TOKENS];
         for c in 0..args.cols.div_ceil(activation::COLUMNS) {
             // What meets many tokens is too far from what comes next for the processor to ask for it in time.
             each(rows, |row| {
-                prefetch::<_MM_HINT_T1>(blocks_of::<BYTES, BLOCKS>(row, c).as_flattened(), 2 * row_blocks * BYTES)
+                let blocks = &row[c * BLOCKS..row_blocks.min((c + 1) * BLOCKS)];
+                prefetch::<_MM_HINT_T1>(blocks.as_flattened(), 2 * row_blocks * BYTES)
             });
-            let chunks = [unpack_chunk(rows[0], c, &unpack), unpack_chunk(rows[1], c, &unpack)];
+            let n_left = row_blocks - c * BLOCKS;
+            let chunks = each(rows, |row| &row[c * BLOCKS..]);
+            let chunks = [unpack_chunk(chunks[0], n_left, &unpack), unpack_chunk(chunks[1], n_left, &unpack)];
             let activations = &args.activations[c * size_of::<activation::Chunk>()..];
             add_products::<S, OFFSET>(&chunks, activations, row_bytes, &mut sums[..n_tokens]);
         }
@@ -116,25 +122,37 @@ fn add_products<const S: usize, const OFFSET: i16>(
     }
 }
 
-/// Unpacks chunk `c` of a row, which may be its last and short.
+/// Unpacks the chunk that begins with `blocks`, of which `n_left` belong to the row.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn unpack_chunk<const BYTES: usize, const BLOCKS: usize, const S: usize>(
-    row: &[[u8; BYTES]],
-    c: usize,
+    blocks: &[[u8; BYTES]],
+    n_left: usize,
     unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
 ) -> Chunk<S> {
-    match row[c * BLOCKS..].first_chunk() {
-        Some(blocks) => unpack(blocks),
-        None => unpack(&padded(&row[c * BLOCKS..])),
+    match blocks.first_chunk() {
+        Some(blocks) if n_left >= BLOCKS => unpack(blocks),
+        _ => unpack_rest(blocks, n_left, unpack),
     }
 }
 
-/// The blocks of chunk `c` of a row, fewer in its last one.
-#[inline(always)]
-fn blocks_of<const BYTES: usize, const BLOCKS: usize>(row: &[[u8; BYTES]], c: usize) -> &[[u8; BYTES]] {
-    let rest = &row[c * BLOCKS..];
-    rest.first_chunk::<BLOCKS>().map_or(rest, |blocks| blocks)
+/// Unpacks the first `n` of the blocks, less than a chunk has.
+///
+/// Where more rows follow, what stands there is unpacked too, and then has neither scale nor minimum.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn unpack_rest<const BYTES: usize, const BLOCKS: usize, const S: usize>(
+    blocks: &[[u8; BYTES]],
+    n: usize,
+    unpack: impl Fn(&[[u8; BYTES]; BLOCKS]) -> Chunk<S>,
+) -> Chunk<S> {
+    let Some(all) = blocks.first_chunk() else {
+        return unpack(&padded(&blocks[..n]));
+    };
+    let Chunk { quants, scales, min } = unpack(all);
+    let of_row = ((1_u32 << (activation::GROUPS / BLOCKS * n)) - 1) as u16;
+    let scales = each(scales, |scales| _mm512_maskz_mov_ps(of_row, scales));
+    Chunk { quants, scales, min: _mm512_maskz_mov_ps(of_row, min) }
 }
 
 /// The blocks with blocks of zeros behind.
