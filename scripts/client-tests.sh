@@ -120,7 +120,7 @@ run_suite() {
       ;;
     recipes) "$python" "$suites/recipes.py" ;;
     idle) "$python" "$suites/idle.py" --pid "$SSD_LLM_PID" ;;
-    soak) "$python" "$suites/soak.py" --requests "$([ -n "$long" ] && echo 10000 || echo 300)" ${SSD_LLM_PID:+--pid "$SSD_LLM_PID"} ;;
+    soak) "$python" "$suites/soak.py" --requests "$([ -n "$long" ] && echo 10000 || echo 300)" ${long:+--warm-up 10000} ${SSD_LLM_PID:+--pid "$SSD_LLM_PID"} ;;
   esac
 }
 

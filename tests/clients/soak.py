@@ -5,7 +5,9 @@
 
 Passes when every well-formed request is answered in full or refused with 503, every malformed one is refused with 4xx and
 none with 5xx, nothing runs or waits at the end, and the server's resident memory after the last request is within 2% of
-what it was after the warm-up (--pid; Linux). The long form is `--requests 10000`. Uses nothing but Python's library.
+what it was after the warm-up (--pid; Linux). The long form is `--requests 10000 --warm-up 10000`: pages of keys and values
+come into memory when they are first used, and it takes some thousands of requests until each has been. Uses nothing but
+Python's library.
 """
 
 import argparse

@@ -202,12 +202,8 @@ impl Groups {
         }
         for g in 0..GROUPS {
             let (scale, [first, last]) = (self.scales[g], self.sums[g]);
-            let lanes = [
-                scale.to_le_bytes(),
-                (scale * f32::from(first + last)).to_le_bytes(),
-                halves(self.sums[g]),
-                long[g],
-            ];
+            let lanes =
+                [scale.to_le_bytes(), (scale * f32::from(first + last)).to_le_bytes(), halves(self.sums[g]), long[g]];
             for (line, lane) in others.iter_mut().zip(lanes) {
                 line[4 * g..][..4].copy_from_slice(&lane);
             }

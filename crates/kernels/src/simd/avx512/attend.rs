@@ -156,11 +156,7 @@ pub(super) fn soften(scores: &mut [f32; TILE], before: f32) -> Softened {
         sum = _mm512_add_ps(sum, weights);
         store_f32(weights, vector);
     }
-    let factor = if before == max {
-        1.0
-    } else {
-        _mm512_cvtss_f32(exp(_mm512_sub_ps(_mm512_set1_ps(before), base)))
-    };
+    let factor = if before == max { 1.0 } else { _mm512_cvtss_f32(exp(_mm512_sub_ps(_mm512_set1_ps(before), base))) };
     Softened { max, sum: _mm512_reduce_add_ps(sum), factor }
 }
 

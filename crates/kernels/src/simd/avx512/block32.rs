@@ -149,9 +149,7 @@ fn multiply_tile<const T: usize, const R: usize, const IS_AFFINE: bool>(
     let mut sums = [[_mm512_setzero_ps(); R]; T];
     for g in 0..DEPTH.min(panels[0].len()) {
         let blocks = each(panels, |panel| &panel[g]);
-        for t in 0..T {
-            activations[t].prefetch_line(g, to_next_tile);
-        }
+        activations.iter().for_each(|chunk| chunk.prefetch_line(g, to_next_tile));
         let mut dots = [[_mm512_setzero_si512(); R]; T];
         if !IS_AFFINE {
             for t in 0..T {
@@ -177,9 +175,10 @@ fn multiply_tile<const T: usize, const R: usize, const IS_AFFINE: bool>(
             }
         }
     }
-    for t in 0..T {
-        for r in 0..R {
-            add_to_column(args, first_row + 16 * r, token + t, sums[t][r], _mm512_set1_ps(1.0));
+    let one = _mm512_set1_ps(1.0);
+    for (t, sums) in sums.iter().enumerate() {
+        for (r, sum) in sums.iter().enumerate() {
+            add_to_column(args, first_row + 16 * r, token + t, *sum, one);
         }
     }
 }

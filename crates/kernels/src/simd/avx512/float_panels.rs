@@ -120,10 +120,10 @@ fn multiply_tile<const T: usize>(
         }
     }
     let one = _mm512_set1_ps(1.0);
-    for t in 0..T {
-        add_to_column(args, first_row, token + t, sums[t][0], one);
+    for (t, [first, second]) in sums.into_iter().enumerate() {
+        add_to_column(args, first_row, token + t, first, one);
         if first_row + 16 < args.n_rows {
-            add_to_column(args, first_row + 16, token + t, sums[t][1], one);
+            add_to_column(args, first_row + 16, token + t, second, one);
         }
     }
 }

@@ -84,6 +84,7 @@ fn multiply_panels<const R: usize, const GROUPS: usize, const FIRST: usize>(
 // As a function of its own, so that the compiler's loops are those below.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[expect(clippy::needless_range_loop, reason = "several arrays have the same two indices")]
 fn multiply_tile<const T: usize, const R: usize, const GROUPS: usize, const FIRST: usize>(
     args: &mut MatmulArgs<'_>,
     panels: &[Panel<GROUPS>; R],
@@ -97,10 +98,10 @@ fn multiply_tile<const T: usize, const R: usize, const GROUPS: usize, const FIRS
     }
     let mut sums = Sums::<T, R>::zeros(GROUPS == 8);
     for run in 0..8 {
-        for t in 0..T {
-            activations[t].prefetch_line(run, to_next_tile);
+        for chunk in activations {
+            chunk.prefetch_line(run, to_next_tile);
             if run < 4 {
-                activations[t].prefetch_line(8 + run, to_next_tile);
+                chunk.prefetch_line(8 + run, to_next_tile);
             }
         }
         for half in 0..GROUPS / 8 {
