@@ -96,7 +96,9 @@ impl DiskCache {
             }
         }
         let folder = folder.to_owned();
-        Ok(DiskCache { folder, identity, page_bytes, max_bytes, entries, bytes_per_second: FIRST_RATE })
+        let mut cache = DiskCache { folder, identity, page_bytes, max_bytes, entries, bytes_per_second: FIRST_RATE };
+        cache.shrink();
+        Ok(cache)
     }
 
     /// The file that begins with most of a prompt, and how much of it.
@@ -238,11 +240,19 @@ fn age(path: &Path) -> Duration {
     modified.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
 }
 
+/// Opens a file. Errors: it is none; a pipe, say, would be waited for until something writes to it.
+fn open_file(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    File::open(path)
+}
+
 /// Deletes a file that is of no use, if it begins as this program's files do, as far as it goes, and says so. What somebody
 /// else has put there under such a name is let be.
 fn remove_damaged(path: &Path, why: &str) {
     let mut begin = Vec::new();
-    let is_read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut begin)).is_ok();
+    let is_read = open_file(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut begin)).is_ok();
     let is_ours = is_read && MAGIC.starts_with(&begin);
     let path_shown = path.display();
     match is_ours {
@@ -267,7 +277,7 @@ fn kv_number(kv_type: KvType) -> u32 {
 /// Errors: it is damaged or cannot be read.
 fn read_entry(path: &Path, identity: CacheIdentity, page_bytes: usize) -> io::Result<Option<Entry>> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let data = file.metadata()?;
     let mut header = vec![0; FIXED_BYTES];
     file.read_exact(&mut header)?;

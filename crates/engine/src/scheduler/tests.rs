@@ -549,7 +549,11 @@ fn files_of_others_are_let_be() {
         write(".writing-a1", b"ssd-llmK\x01\0\0\0"),
         write(".writing-b2", b"ssd"),
     ];
+    // One that opens a pipe waits for whoever writes to it.
+    let pipe = folder.path().join("pipe.ssdkv");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     started(folder.path(), identity(), 1 << 20);
+    assert!(pipe.exists());
     assert!(theirs.iter().all(|path| path.exists()), "{:?}", files(folder.path()));
     assert!(!ours.iter().any(|path| path.exists()), "{:?}", files(folder.path()));
 }
