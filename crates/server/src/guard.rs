@@ -88,7 +88,9 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Result<&'a str, Failure>
 
 /// Compares in a time that does not depend on where the keys differ.
 fn has_key(headers: &HeaderMap, key: &str) -> bool {
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().split_at_checked(7));
+    // The scheme's name is the same in any case (RFC 9110, section 11.1).
+    let bearer = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer ")).map(|(_, key)| key);
     let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
     shown.is_some_and(|shown| shown.ct_eq(key.as_bytes()).into())
 }
@@ -202,6 +204,7 @@ mod tests {
             HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))])
         };
         assert!(has_key(&headers("authorization", "Bearer secret"), "secret"));
+        assert!(has_key(&headers("authorization", "bearer secret"), "secret"));
         assert!(has_key(&headers("x-api-key", "secret"), "secret"));
         for wrong in ["Bearer secre", "Bearer secret1", "secret", "Basic secret", "Bearer "] {
             assert!(!has_key(&headers("authorization", wrong), "secret"), "{wrong}");
