@@ -89,7 +89,7 @@ fn some_tokens<const BYTES: usize, const BLOCKS: usize, const S: usize, const OF
         for c in 0..args.cols.div_ceil(activation::COLUMNS) {
             // What meets many tokens is too far from what comes next for the processor to ask for it in time.
             each(rows, |row| {
-                let blocks = &row[c * BLOCKS..row_blocks.min((c + 1) * BLOCKS)];
+                let blocks = blocks_of::<BYTES, BLOCKS>(&row[..row_blocks], c);
                 prefetch::<_MM_HINT_T1>(blocks.as_flattened(), 2 * row_blocks * BYTES)
             });
             let n_left = row_blocks - c * BLOCKS;
@@ -153,6 +153,13 @@ fn unpack_rest<const BYTES: usize, const BLOCKS: usize, const S: usize>(
     let of_row = ((1_u32 << (activation::GROUPS / BLOCKS * n)) - 1) as u16;
     let scales = each(scales, |scales| _mm512_maskz_mov_ps(of_row, scales));
     Chunk { quants, scales, min: _mm512_maskz_mov_ps(of_row, min) }
+}
+
+/// The blocks of chunk `c` of a row, fewer in its last one.
+#[inline(always)]
+fn blocks_of<const BYTES: usize, const BLOCKS: usize>(row: &[[u8; BYTES]], c: usize) -> &[[u8; BYTES]] {
+    let rest = &row[c * BLOCKS..];
+    rest.first_chunk::<BLOCKS>().map_or(rest, |blocks| blocks)
 }
 
 /// The blocks with blocks of zeros behind.
