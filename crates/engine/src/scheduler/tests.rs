@@ -502,6 +502,9 @@ fn the_folder_stays_as_small_as_it_must() {
     // The last one is still there.
     let last = request(prompt(15, 200, 10, 5), 5);
     assert_eq!(run_and_save(&mut started(folder.path(), identity(), max_bytes), &last), 209);
+    // A smaller budget holds from the start.
+    started(folder.path(), identity(), PAGE_BYTES as u64);
+    assert_eq!(files(folder.path()), Vec::<std::path::PathBuf>::new());
 }
 
 /// Whatever byte of a file is changed or wherever it is cut: what is restored is right, or it is computed.

@@ -275,3 +275,30 @@ fn stored_activation(operands: &Operands, t: usize) -> Vec<f64> {
     let scales: Vec<f32> = row[cols..].as_chunks().0.iter().take(cols / run).map(|b| f32::from_le_bytes(*b)).collect();
     (0..cols).map(|i| f64::from(row[i].cast_signed()) * f64::from(scales[i / run])).collect()
 }
+
+/// Rows that end inside a chunk are unpacked together with what follows; here that makes any number of it a NaN or infinite.
+#[test]
+fn broken_rows_behind_a_row_do_not_reach_it() {
+    for kernels in Kernels::available() {
+        for format in 0..11 {
+            for n_blocks in [1, 3, 9, 18] {
+                let case = Case { format, n_rows: 40, n_tokens: 17, n_blocks, extreme: false, magnitude: 1.0, seed: 5 };
+                let operands = case.operands();
+                let activations = operands.activations(kernels);
+                let token_bytes = operands.format.activation.row_bytes(operands.cols);
+                let mut weights = operands.weights.clone();
+                weights[operands.row_bytes()..].fill(0xFF);
+                for m in [1, 2, 16, 17] {
+                    let some = &activations[..m * token_bytes];
+                    let want = operands.multiply_part(kernels, &operands.weights, some);
+                    let got = operands.multiply_part(kernels, &weights, some);
+                    for token in 0..m {
+                        let (want, got) = (want[token * 40], got[token * 40]);
+                        let name = operands.format.name;
+                        assert_eq!(want.to_bits(), got.to_bits(), "{kernels:?} {name} blocks {n_blocks} tokens {m}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -25,7 +25,7 @@ use crate::ops::MatmulArgs;
 /// Tokens that meet a weight vector while it is in a register.
 pub(super) const TILE: usize = 8;
 
-/// Tokens that meet a panel: a chunk of each, 192 KiB in all, stays in the second-level cache while the rows pass by.
+/// Tokens that meet a panel: a chunk of each, 384 KiB in all, stays in the second-level cache while the rows pass by.
 pub(super) const TOKENS: usize = 512;
 
 /// Blocks in a panel: those of a chunk of activations. Two panels have 20 KiB, which stay in the first-level cache beside the
