@@ -82,7 +82,7 @@ struct Turn {
 
 /// The pages of a prompt, which is forgotten again.
 fn short_prompt(model: &mut dyn LanguageModel, prompt: &[u32]) -> Result<Vec<Vec<u8>>, Box<dyn std::error::Error>> {
-    model.forward(&Batch::one(SEQ, 0, prompt.to_vec(), LogitRows::None))?;
+    model.forward(&Batch::prompt(SEQ, 0, prompt.to_vec(), LogitRows::None, prompt.len()))?;
     let page = |i| model.page(SEQ, i).map(<[u8]>::to_vec).ok_or("a page is missing");
     let pages = (0..prompt.len() / PAGE_TOKENS).map(page).collect::<Result<_, _>>()?;
     model.kv().remove(SEQ);

@@ -96,7 +96,7 @@ fn prefill(
         for tokens in prompt.chunks(model.max_rows()) {
             let end = start + tokens.len();
             let rows = if end == prompt.len() { LogitRows::Last } else { LogitRows::None };
-            logits = model.forward(&Batch::one(sequence(i), start, tokens.to_vec(), rows))?;
+            logits = model.forward(&Batch::prompt(sequence(i), start, tokens.to_vec(), rows, prompt.len()))?;
             start = end;
             timed.prefill = begun.stop(model);
             timed.prompt_tokens += tokens.len();
@@ -124,7 +124,7 @@ fn decode(
             start,
             tokens: vec![token],
             logits: LogitRows::Last,
-            is_long: false,
+            prompt_len: 0,
         };
         let batch = Batch { segments: tokens.iter().enumerate().map(segment).collect() };
         let begun = Clock::start(model);

@@ -84,7 +84,7 @@ fn score_window(
     let mut done = 0;
     for chunk in tokens.chunks(model.max_rows()) {
         let rows = LogitRows::From(first.saturating_sub(done));
-        let logits = model.forward(&Batch::one(SEQUENCE, done, chunk.to_vec(), rows))?;
+        let logits = model.forward(&Batch::prompt(SEQUENCE, done, chunk.to_vec(), rows, tokens.len()))?;
         let from = first.max(done);
         done += chunk.len();
         score_rows(&logits, &window[window.len().min(from + 1)..], request.logprobs, score, nll);

@@ -82,8 +82,8 @@ pub trait Backend: Send {
     /// Normalises each row by its root mean square and scales it by `weight`.
     fn rms_norm(&mut self, x: &Self::Tensor, weight: &Self::Tensor, eps: f32, out: &mut Self::Tensor);
 
-    /// Multiplies every row of `x` with each of the matrices. The first `n_few` rows are computed as a small batch, the
-    /// others as parts of long prompts; see [`Segment::is_long`](crate::Segment::is_long).
+    /// Multiplies every row of `x` with each of the matrices. The first `n_few` rows are summed as they would be alone, the
+    /// others as parts of long prompts.
     ///
     /// Errors: a read failed.
     fn project(

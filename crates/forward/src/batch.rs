@@ -3,6 +3,9 @@
 //! Prefill is many tokens with [`LogitRows::Last`], decode is one; verifying a draft is a few with [`LogitRows::All`],
 //! perplexity is many with [`LogitRows::From`], an embedding is many with [`LogitRows::Pooled`].
 
+use std::ops::Range;
+
+use kernels::FEW_TOKENS;
 use model::Pooling;
 use store::Buffer;
 
@@ -38,16 +41,15 @@ pub struct Segment {
     pub tokens: Vec<u32>,
     /// Whose logits are wanted.
     pub logits: LogitRows,
-    /// Part of a prompt of more than [`FEW_TOKENS`](kernels::FEW_TOKENS) tokens. Its rows have the bits that they would
-    /// have in one long batch, and those of the other segments the bits that they have alone, in whatever company: so a text
-    /// does not depend on how prompts are cut, or on who else is served.
-    pub is_long: bool,
+    /// Tokens of the whole prompt that these tokens are part of; 0 for generated tokens and drafts. It decides how their rows
+    /// are summed, so that logits depend neither on how a prompt is split into passes nor on the other segments.
+    pub prompt_len: usize,
 }
 
 /// What one pass computes.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// At most one a sequence; those of long prompts come last.
+    /// At most one per sequence.
     pub segments: Vec<Segment>,
 }
 
@@ -56,6 +58,8 @@ pub struct Batch {
 pub struct Logits {
     values: Buffer<f32>,
     n_vocab: usize,
+    /// Where in `values` each row is.
+    places: Vec<usize>,
     /// A row for each segment that wants one.
     pooled: Vec<Vec<f32>>,
 }
@@ -78,16 +82,21 @@ pub struct Placement {
     pub rows: Vec<Row>,
     /// For each segment, the pages of its sequence in order; a position's page is at index `position / PAGE_TOKENS`.
     pub pages: Vec<Vec<PageId>>,
-    /// Of the rows, how many are computed as a small batch; they come first.
+    /// Rows that are summed as they would be alone; they come first. The others belong to long prompts.
     pub n_few: usize,
     /// Pages to copy before the pass, from the first to the second: the batch writes into them, and others read them.
     pub copies: Vec<(PageId, PageId)>,
 }
 
 impl Batch {
-    /// A batch of one segment.
+    /// A batch of one segment of generated tokens.
     pub fn one(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows) -> Batch {
-        Batch { segments: vec![Segment { seq, start, tokens, logits, is_long: false }] }
+        Batch::prompt(seq, start, tokens, logits, 0)
+    }
+
+    /// A batch of one segment: a part of a prompt of `prompt_len` tokens.
+    pub fn prompt(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows, prompt_len: usize) -> Batch {
+        Batch { segments: vec![Segment { seq, start, tokens, logits, prompt_len }] }
     }
 
     /// Tokens in all segments.
@@ -95,46 +104,60 @@ impl Batch {
         self.segments.iter().map(|s| s.tokens.len()).sum()
     }
 
-    /// Of its rows, how many are computed as a small batch; they come first.
-    pub(crate) fn n_few(&self) -> usize {
-        let short = self.segments.iter().take_while(|segment| !segment.is_long);
-        few_of(short.map(|segment| segment.tokens.len()).sum())
+    /// The segments in the order of their rows in a pass: long prompts come last.
+    pub(crate) fn in_row_order(&self) -> impl Iterator<Item = (usize, &Segment)> {
+        let of = |is_long| self.segments.iter().enumerate().filter(move |(_, segment)| segment.is_long() == is_long);
+        of(false).chain(of(true))
     }
 
-    /// Indices of the rows whose logits are wanted.
-    pub(crate) fn logit_rows(&self) -> Vec<usize> {
+    /// Rows that are summed as they would be alone; they come first.
+    pub(crate) fn n_few(&self) -> usize {
+        self.segments.iter().filter(|segment| !segment.is_long()).map(|segment| segment.tokens.len()).sum()
+    }
+
+    /// The rows of each segment.
+    fn rows(&self) -> Vec<Range<usize>> {
+        let mut rows = vec![0..0; self.segments.len()];
         let mut first = 0;
-        let mut rows = Vec::new();
-        for segment in &self.segments {
-            let n = segment.tokens.len();
-            let from = match segment.logits {
-                LogitRows::None | LogitRows::Pooled(_) => n,
-                LogitRows::Last => n - 1,
-                LogitRows::All => 0,
-                LogitRows::From(index) => index.min(n),
-            };
-            rows.extend(first + from..first + n);
-            first += n;
+        for (i, segment) in self.in_row_order() {
+            rows[i] = first..first + segment.tokens.len();
+            first = rows[i].end;
         }
         rows
+    }
+
+    /// The rows whose logits are wanted.
+    pub(crate) fn logit_rows(&self) -> LogitPlan {
+        let mut plan = LogitPlan::default();
+        let mut long = Vec::new();
+        for (segment, rows) in self.segments.iter().zip(self.rows()) {
+            let from = match segment.logits {
+                LogitRows::None | LogitRows::Pooled(_) => rows.end,
+                LogitRows::Last => rows.end - 1,
+                LogitRows::All => rows.start,
+                LogitRows::From(index) => rows.end.min(rows.start + index),
+            };
+            // A prompt's last row is summed as a generated token's; scoring a text is a long batch here too.
+            let is_long = segment.is_long() && segment.logits != LogitRows::Last;
+            for row in from..rows.end {
+                plan.order.push((is_long, if is_long { long.len() } else { plan.rows.len() }));
+                if is_long { long.push(row) } else { plan.rows.push(row) }
+            }
+        }
+        plan.n_few = plan.rows.len();
+        plan.rows.extend(long);
+        plan
     }
 
     /// For each segment that wants hidden states, the rows whose states are added up.
     pub(crate) fn pooled_rows(&self) -> Vec<Vec<usize>> {
-        let mut first = 0;
-        let mut rows = Vec::new();
-        for segment in &self.segments {
-            let n = segment.tokens.len();
-            if let LogitRows::Pooled(pooling) = segment.logits {
-                rows.push(match pooling {
-                    Pooling::Mean => (first..first + n).collect(),
-                    Pooling::First => vec![first],
-                    Pooling::Last => vec![first + n - 1],
-                });
-            }
-            first += n;
-        }
-        rows
+        let pooled = |(segment, rows): (&Segment, Range<usize>)| match segment.logits {
+            LogitRows::Pooled(Pooling::Mean) => Some(rows.collect()),
+            LogitRows::Pooled(Pooling::First) => Some(vec![rows.start]),
+            LogitRows::Pooled(Pooling::Last) => Some(vec![rows.end - 1]),
+            _ => None,
+        };
+        self.segments.iter().zip(self.rows()).filter_map(pooled).collect()
     }
 
     pub(crate) fn check(&self, n_vocab: usize, max_rows: usize) -> Result<(), ForwardError> {
@@ -150,9 +173,6 @@ impl Batch {
         if self.n_rows() > max_rows {
             return Err(ForwardError::TooManyRows { rows: self.n_rows(), max: max_rows });
         }
-        if !self.segments.is_sorted_by_key(|segment| segment.is_long) {
-            return Err(ForwardError::Malformed);
-        }
         let mut tokens = self.segments.iter().flat_map(|s| &s.tokens);
         match tokens.find(|&&t| t as usize >= n_vocab) {
             Some(&token) => Err(ForwardError::Token { token, n_vocab }),
@@ -161,15 +181,37 @@ impl Batch {
     }
 }
 
-/// Of `n` rows that belong to no long prompt, how many are computed as a small batch: all, or none if they are too many.
-pub(crate) fn few_of(n: usize) -> usize {
-    if n <= kernels::FEW_TOKENS { n } else { 0 }
+impl Segment {
+    /// Whether its rows are summed as those of a long prompt.
+    fn is_long(&self) -> bool {
+        self.prompt_len > FEW_TOKENS
+    }
+}
+
+/// The rows that meet the output head.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogitPlan {
+    /// Rows of the pass, in the order in which they meet it.
+    pub(crate) rows: Vec<usize>,
+    /// Of them, the first ones, which are summed as they would be alone.
+    pub(crate) n_few: usize,
+    /// In the batch's order: whether a row is one of the others, and its index among its kind.
+    order: Vec<(bool, usize)>,
+}
+
+impl LogitPlan {
+    /// The results in the batch's order. Shapes: `values` is `[rows, n_vocab]`.
+    pub(crate) fn logits(&self, values: Buffer<f32>, n_vocab: usize) -> Logits {
+        let place = |&(is_long, index): &(bool, usize)| if is_long { self.n_few + index } else { index };
+        Logits { values, n_vocab, places: self.order.iter().map(place).collect(), pooled: Vec::new() }
+    }
 }
 
 impl Logits {
     /// Rows of `n_vocab` logits each, one after another.
     pub fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
-        Logits { values, n_vocab, pooled: Vec::new() }
+        let places = (0..values.values().len() / n_vocab.max(1)).collect();
+        Logits { values, n_vocab, places, pooled: Vec::new() }
     }
 
     /// The same, with hidden states.
@@ -185,11 +227,11 @@ impl Logits {
 
     /// The number of rows.
     pub fn n_rows(&self) -> usize {
-        self.values.values().len() / self.n_vocab.max(1)
+        self.places.len()
     }
 
-    /// One row, `[n_vocab]`. Panics if there are not so many.
+    /// One row, `[n_vocab]`. Panics if `index` is out of range.
     pub fn row(&self, index: usize) -> &[f32] {
-        &self.values.values()[index * self.n_vocab..(index + 1) * self.n_vocab]
+        &self.values.values()[self.places[index] * self.n_vocab..][..self.n_vocab]
     }
 }

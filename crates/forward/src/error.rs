@@ -60,7 +60,7 @@ pub enum ForwardError {
         /// The limit.
         max: usize,
     },
-    /// The batch has no tokens, or a segment has none, or a sequence has two segments, or a long prompt does not come last.
-    #[error("a batch needs at least one token in every segment, one segment a sequence, and long prompts last")]
+    /// The batch has no tokens, or a segment has none, or a sequence has two segments.
+    #[error("a batch needs at least one token in every segment, and at most one segment per sequence")]
     Malformed,
 }

@@ -8,7 +8,7 @@ use model::{ModelSpec, Vector};
 use store::{ReadStats, StoreError, WeightStore};
 
 use crate::backend::Projection;
-use crate::batch::few_of;
+use crate::batch::LogitPlan;
 use crate::kv::Sequences;
 use crate::rope::Frequencies;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
@@ -67,7 +67,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
     fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError> {
         batch.check(self.spec.n_vocab, self.options.largest.rows)?;
         let logit_rows = batch.logit_rows();
-        self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.len() })?;
+        self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.rows.len() })?;
         let placement = self.sequences.admit(batch)?;
         if let Err(error) = self.backend.begin(&placement, &self.sequences) {
             self.sequences.refuse(batch, &placement);
@@ -156,7 +156,7 @@ impl<B: Backend> Runner<B> {
     fn pass(
         &mut self,
         placement: &Placement,
-        logit_rows: &[usize],
+        logit_rows: &LogitPlan,
         pooled_rows: &[Vec<usize>],
     ) -> Result<Logits, ForwardError> {
         self.frequencies.angles(&placement.rows, &mut self.scratch.angles);
@@ -222,17 +222,17 @@ impl<B: Backend> Runner<B> {
     }
 
     /// Logits `[wanted, n_vocab]` of the rows that want them: the other rows never meet the output head.
-    fn logits(&mut self, wanted: &[usize]) -> Result<Logits, ForwardError> {
+    fn logits(&mut self, wanted: &LogitPlan) -> Result<Logits, ForwardError> {
         let n_vocab = self.spec.n_vocab;
-        if wanted.is_empty() {
-            return Ok(Logits::new(Vec::new().into(), n_vocab));
+        if wanted.rows.is_empty() {
+            return Ok(Logits::default());
         }
         let s = &mut self.scratch;
-        self.backend.select(&s.x, wanted, &mut s.delta);
+        self.backend.select(&s.x, &wanted.rows, &mut s.delta);
         self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
         let head = Projection { weight: self.spec.output, bias: None, out: &mut s.logits };
-        self.backend.project(&self.store, &s.normed, few_of(wanted.len()), &mut [head])?;
-        Ok(Logits::new(self.backend.read(&s.logits)?, n_vocab))
+        self.backend.project(&self.store, &s.normed, wanted.n_few, &mut [head])?;
+        Ok(wanted.logits(self.backend.read(&s.logits)?, n_vocab))
     }
 }
 

@@ -85,7 +85,7 @@ fn hidden_states_equal_the_reference() {
                 start,
                 tokens: PROMPT[start..end].to_vec(),
                 logits,
-                is_long: false,
+                prompt_len: 0,
             };
             let segments = vec![segment(1, LogitRows::Last), segment(2, LogitRows::Pooled(pooling))];
             let logits = runner.forward(&Batch { segments }).unwrap();

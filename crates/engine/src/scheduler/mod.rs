@@ -91,9 +91,6 @@ struct Job {
     running: Running,
     /// Tokens that the sequence has in the KV cache.
     len: usize,
-    /// Whether its prompt has more tokens than a small batch. What was cached of it does not count: the same prompt has the
-    /// same bits whether its beginning was there or not.
-    is_long: bool,
     is_cancelled: bool,
 }
 
@@ -115,7 +112,6 @@ impl Job {
             kv.truncate(self.seq, n_kept);
             // A window may have let go of what lies there.
             self.len = kv.len(self.seq);
-            self.is_long = self.running.intake().len() > FEW_TOKENS;
         }
     }
 
@@ -201,7 +197,7 @@ impl Scheduler {
             let (id, request) = self.queue.remove(at).expect("it has just been found");
             let request = GenerateRequest { max_tokens: Some(0), ..request };
             let running = Running::new(request, CANCELLED_CTX, Default::default(), Instant::now());
-            self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: true });
+            self.jobs.push(Job { id, seq: SeqId(id.0), running, len: 0, is_cancelled: true });
         }
     }
 
@@ -323,7 +319,7 @@ impl Scheduler {
             }
             let (id, request) = self.queue.remove(at).expect("the loop is inside the queue");
             let running = Running::new(request, ctx, reads, start);
-            self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_long: false, is_cancelled: false }, cached);
+            self.begin(kv, Job { id, seq: SeqId(id.0), running, len: 0, is_cancelled: false }, cached);
         }
     }
 
@@ -360,7 +356,6 @@ impl Scheduler {
             job.running.found_cached(len);
             self.cache.hit(seq, len);
         }
-        job.is_long = job.running.intake().len() > FEW_TOKENS;
         self.jobs.push(job);
     }
 
@@ -379,8 +374,8 @@ impl Scheduler {
         self.jobs.iter().filter(|job| !job.is_cancelled).map(of_job).max().unwrap_or(0).min(prompt.len() - 1)
     }
 
-    /// What the next pass takes in: a token of each request that decodes, and of prompts what the pace allows, short ones
-    /// before long ones and else the oldest first.
+    /// What the next pass takes in: a token of each request that decodes, and of prompts what the pace allows, the oldest
+    /// first.
     fn plan(&self, max_rows: usize) -> Vec<Span> {
         let indices = || 0..self.jobs.len();
         let decodes = |job: &usize| self.jobs[*job].n_prompt_left() == 0;
@@ -389,16 +384,8 @@ impl Scheduler {
         if !spans.is_empty() {
             left = left.min(self.pace.n_prompt_rows());
         }
-        // Decoding and short prompts are computed as a small batch as long as they are one; the backend wants them first.
-        let mut few_left = FEW_TOKENS.checked_sub(spans.len()).filter(|left| *left > 0).unwrap_or(usize::MAX);
-        let (short, long): (Vec<_>, Vec<_>) =
-            indices().filter(|job| !decodes(job)).partition(|job| !self.jobs[*job].is_long);
-        for job in short.into_iter().chain(long) {
-            let mut n = self.jobs[job].n_prompt_left().min(left);
-            if !self.jobs[job].is_long {
-                n = n.min(few_left);
-                few_left -= n;
-            }
+        for job in indices().filter(|job| !decodes(job)) {
+            let n = self.jobs[job].n_prompt_left().min(left);
             if n > 0 {
                 spans.push(Span { job, n });
                 left -= n;
@@ -427,7 +414,7 @@ impl Scheduler {
                     None if span.n < left => LogitRows::None,
                     None => LogitRows::Last,
                 },
-                is_long: left > 0 && job.is_long,
+                prompt_len: if left > 0 { job.running.intake().len() } else { 0 },
             }
         };
         Batch { segments: spans.iter().map(segment).collect() }

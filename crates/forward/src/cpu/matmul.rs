@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use kernels::{ActivationType, Kernels, QuantType};
+use kernels::{ActivationType, FEW_TOKENS, Kernels, QuantType};
 use model::{Matrix, ModelSpec, TensorId};
 use store::{Buffer, Ledger, SlabGuard, StoreError, WeightStore};
 
@@ -154,7 +154,11 @@ impl MatmulScratch {
             tile.resize(rows.len() * n_tokens, 0.0);
             let (few, many) = activations.split_at(n_few * activations.len() / n_tokens);
             let (few_out, many_out) = tile.split_at_mut(n_few * rows.len());
-            kernels.matmul(*quant, *cols, weights(&rows), few, few_out);
+            // Small batches have the bits of single tokens: larger ones are several, while the weights are in the cache.
+            let group = FEW_TOKENS * activations.len() / n_tokens;
+            for (few, out) in few.chunks(group).zip(few_out.chunks_mut(FEW_TOKENS * rows.len())) {
+                kernels.matmul(*quant, *cols, weights(&rows), few, out);
+            }
             kernels.matmul_long(*quant, *cols, weights(&rows), many, many_out);
             for token in 0..*n_tokens {
                 // SAFETY: each task has rows of the weights, and so columns of the output, of its own.

@@ -58,11 +58,13 @@ impl Sequences {
             return Err(ForwardError::KvFull { wanted, free: self.pages.n_free() });
         }
         let mut placement = Placement { n_few: batch.n_few(), ..Placement::default() };
-        for (i, segment) in batch.segments.iter().enumerate() {
+        for segment in &batch.segments {
             let sequence = self.sequences.entry(segment.seq).or_default();
             let copied = sequence.make_room(segment.tokens.len(), &mut self.pages);
             placement.copies.extend(copied);
             placement.pages.push(sequence.pages.clone());
+        }
+        for (i, segment) in batch.in_row_order() {
             let tokens = segment.tokens.iter().zip(segment.start..);
             placement.rows.extend(tokens.map(|(&token, position)| Row { token, segment: i, position }));
         }

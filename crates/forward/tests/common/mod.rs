@@ -113,7 +113,9 @@ pub(crate) fn run(runner: &mut Runner<CpuBackend>, tokens: &[u32], lens: &[usize
     let mut start = 0;
     let mut all = Vec::new();
     for len in lens {
-        let batch = Batch::one(SEQ, start, tokens[start..start + len].to_vec(), LogitRows::All);
+        // Longer batches are prompts, so that both ways of summing are seen.
+        let prompt_len = if *len > 16 { *len } else { 0 };
+        let batch = Batch::prompt(SEQ, start, tokens[start..start + len].to_vec(), LogitRows::All, prompt_len);
         all.extend(rows(&runner.forward(&batch).expect("the batch fits")));
         start += len;
     }
