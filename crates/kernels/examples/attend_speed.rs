@@ -120,6 +120,7 @@ impl Work {
                     window: usize::MAX,
                     n_sinks: 0,
                     scale: SCALE,
+                    soft_cap: None,
                     scratch: &mut self.scratch,
                     parts,
                 });

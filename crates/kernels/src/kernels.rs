@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use crate::activation;
 use crate::format::{ActivationType, Format, QuantType};
-use crate::ops::{self, AttendArgs, KvType, MatmulArgs, RopeLayout};
+use crate::ops::{self, Activation, AttendArgs, KvType, MatmulArgs, RopeLayout};
 use crate::simd;
 
 /// Batches of up to so many tokens have products whose bits do not depend on their company.
@@ -26,9 +26,9 @@ pub struct Kernels {
     pub(crate) dequantise: fn(&'static Format, &[u8], &mut [f32]),
     pub(crate) quantise_q8_1: fn(&[f32], &mut [u8]),
     pub(crate) quantise_q8_k: fn(&[f32], &mut [u8]),
-    pub(crate) rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    pub(crate) rms_norm_in_place: fn(&mut [f32], &[f32], f32),
     pub(crate) rope: fn(&mut [f32], &[[f32; 2]], RopeLayout),
-    pub(crate) swiglu: fn(&mut [f32], &[f32]),
+    pub(crate) gate: fn(Activation, &mut [f32], &[f32]),
     pub(crate) add: fn(&mut [f32], &[f32]),
     pub(crate) store_kv: fn(KvType, &[f32], &mut [u8]),
     pub(crate) attend: fn(&mut AttendArgs<'_>),
@@ -41,9 +41,9 @@ pub(crate) const SCALAR: Kernels = Kernels {
     dequantise: |format, row, out| (format.dequantise)(row, out),
     quantise_q8_1: activation::quantise_q8_1,
     quantise_q8_k: activation::quantise_q8_k,
-    rms_norm: ops::rms_norm,
+    rms_norm_in_place: ops::rms_norm_in_place,
     rope: ops::rope,
-    swiglu: ops::swiglu,
+    gate: ops::gate,
     add: ops::add,
     store_kv: ops::store_kv,
     attend: ops::attend,
@@ -153,8 +153,15 @@ impl Kernels {
     /// Shapes: `x`, `weight`, `out` are `[dim]`; `eps` is added to the mean square. Sums in f64.
     /// Panics if the lengths disagree. Source: Zhang & Sennrich 2019, eq. 4.
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
-        assert!(x.len() == weight.len() && x.len() == out.len(), "rms_norm: lengths differ");
-        (self.rms_norm)(x, weight, eps, out);
+        assert_eq!(x.len(), out.len(), "rms_norm: lengths differ");
+        out.copy_from_slice(x);
+        self.rms_norm_in_place(out, weight, eps);
+    }
+
+    /// As [`Kernels::rms_norm`], with the same bits, where `x` is replaced.
+    pub fn rms_norm_in_place(&self, x: &mut [f32], weight: &[f32], eps: f32) {
+        assert_eq!(x.len(), weight.len(), "rms_norm: lengths differ");
+        (self.rms_norm_in_place)(x, weight, eps);
     }
 
     /// Rotates pairs of the first `2 * cos_sin.len()` dimensions of a head by the given angles, in place.
@@ -165,12 +172,24 @@ impl Kernels {
         (self.rope)(head, cos_sin, layout);
     }
 
-    /// Replaces `gate` by `silu(gate) * up`.
+    /// Replaces `gate` by `activation(gate) * up`.
     ///
     /// Panics if the lengths differ. Source: Shazeer 2020, eq. 6.
-    pub fn swiglu(&self, gate: &mut [f32], up: &[f32]) {
-        assert_eq!(gate.len(), up.len(), "swiglu: lengths differ");
-        (self.swiglu)(gate, up);
+    pub fn gate(&self, activation: Activation, gate: &mut [f32], up: &[f32]) {
+        assert_eq!(gate.len(), up.len(), "gate: lengths differ");
+        (self.gate)(activation, gate, up);
+    }
+
+    /// Multiplies each `x` by `factor`.
+    pub fn scale(&self, x: &mut [f32], factor: f32) {
+        ops::scale(x, factor);
+    }
+
+    /// Replaces each `x` by `cap * tanh(x / cap)`. All tiers give the same bits.
+    ///
+    /// Source: Gemma 2 report, section 2.
+    pub fn soft_cap(&self, x: &mut [f32], cap: f32) {
+        ops::soft_cap(x, cap);
     }
 
     /// Adds `y` to `x`.

@@ -16,4 +16,4 @@ mod simd;
 
 pub use format::{ActivationType, Format, QuantType};
 pub use kernels::{FEW_TOKENS, Kernels};
-pub use ops::{AttendArgs, KvType, PartLayout, RopeLayout};
+pub use ops::{Activation, AttendArgs, KvType, PartLayout, RopeLayout};

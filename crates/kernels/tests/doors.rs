@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kernels::{ActivationType, AttendArgs, Kernels, KvType, PartLayout, QuantType, RopeLayout};
+use kernels::{Activation, ActivationType, AttendArgs, Kernels, KvType, PartLayout, QuantType, RopeLayout};
 
 fn refuses(kernels: &Kernels, what: &str, call: impl FnOnce()) {
     assert!(catch_unwind(AssertUnwindSafe(call)).is_err(), "{kernels:?} accepted {what}");
@@ -61,7 +61,8 @@ fn vectors_must_have_one_length() {
     for kernels in Kernels::available() {
         refuses(kernels, "a short weight", || kernels.rms_norm(&[1.0; 9], &[1.0; 8], 0.0, &mut [0.0; 9]));
         refuses(kernels, "a short output", || kernels.rms_norm(&[1.0; 9], &[1.0; 9], 0.0, &mut [0.0; 8]));
-        refuses(kernels, "a short gate", || kernels.swiglu(&mut [1.0; 8], &[1.0; 9]));
+        refuses(kernels, "a long weight", || kernels.rms_norm_in_place(&mut [1.0; 8], &[1.0; 9], 0.0));
+        refuses(kernels, "a short gate", || kernels.gate(Activation::Silu, &mut [1.0; 8], &[1.0; 9]));
         refuses(kernels, "a long sum", || kernels.add(&mut [1.0; 9], &[1.0; 8]));
         for layout in [RopeLayout::Interleaved, RopeLayout::Halves] {
             kernels.rope(&mut [1.0; 9], &[[1.0, 0.0]; 4], layout);
@@ -100,6 +101,7 @@ fn attend(kernels: &Kernels, kv_type: KvType, lengths: Lengths) {
         window: usize::MAX,
         n_sinks: 0,
         scale: 1.0,
+        soft_cap: None,
         scratch: &mut vec![0.0; lengths.scratch],
         parts: &mut vec![0.0; lengths.parts],
     });

@@ -285,6 +285,7 @@ impl Step<'_> {
             window: window.len,
             n_sinks: window.n_sinks,
             scale: 1.0 / (head_dim as f32).sqrt(),
+            soft_cap: None,
             scratch,
             parts,
         });

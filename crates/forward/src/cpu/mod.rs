@@ -10,7 +10,7 @@ mod pool;
 mod shared;
 mod split;
 
-use kernels::{Kernels, KvType};
+use kernels::{Activation, Kernels, KvType};
 use model::{ModelSpec, Rope};
 use store::{Buffer, Ledger, ReadStats, StoreError, WeightStore};
 
@@ -246,7 +246,7 @@ impl Backend for CpuBackend {
 
     fn swiglu(&mut self, gate: &mut CpuTensor, up: &CpuTensor) {
         let kernels = self.kernels;
-        CpuBackend::for_rows(&self.pool, gate, |r, gate| kernels.swiglu(gate, up.row(r)));
+        CpuBackend::for_rows(&self.pool, gate, |r, gate| kernels.gate(Activation::Silu, gate, up.row(r)));
     }
 
     fn add(&mut self, x: &mut CpuTensor, y: &CpuTensor) {

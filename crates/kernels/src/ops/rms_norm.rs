@@ -1,12 +1,10 @@
 //! Root-mean-square normalisation of one row.
 
-/// Writes `x / sqrt(mean(x^2) + eps) * weight`. Sums in f64: squares of activations up to 1e38 do not overflow.
-pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+/// Replaces `x` by `x / sqrt(mean(x^2) + eps) * weight`. Sums in f64: squares of activations up to 1e38 do not overflow.
+pub(crate) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     let sum: f64 = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
     let scale = rms_scale(sum, x.len(), eps);
-    for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-        *out = x * scale * w;
-    }
+    x.iter_mut().zip(weight).for_each(|(x, w)| *x = *x * scale * w);
 }
 
 /// `1 / sqrt(sum / len + eps)`, as every tier computes it.
@@ -20,12 +18,12 @@ mod tests {
 
     #[test]
     fn normalises_to_unit_mean_square_then_scales() {
-        let mut out = [0.0; 4];
-        rms_norm(&[3.0, -3.0, 3.0, 3.0], &[1.0, 1.0, 2.0, 0.5], 0.0, &mut out);
-        assert_eq!(out, [1.0, -1.0, 2.0, 0.5]);
-        rms_norm(&[1e30; 4], &[1.0; 4], 1e-5, &mut out);
-        assert_eq!(out, [1.0; 4]);
-        rms_norm(&[0.0; 4], &[1.0; 4], 1e-5, &mut out);
-        assert_eq!(out, [0.0; 4]);
+        let norm = |mut x: [f32; 4], weight: [f32; 4], eps: f32| {
+            rms_norm_in_place(&mut x, &weight, eps);
+            x
+        };
+        assert_eq!(norm([3.0, -3.0, 3.0, 3.0], [1.0, 1.0, 2.0, 0.5], 0.0), [1.0, -1.0, 2.0, 0.5]);
+        assert_eq!(norm([1e30; 4], [1.0; 4], 1e-5), [1.0; 4]);
+        assert_eq!(norm([0.0; 4], [1.0; 4], 1e-5), [0.0; 4]);
     }
 }

@@ -19,6 +19,7 @@ struct Case {
     n_rows: usize,
     window: usize,
     n_sinks: usize,
+    soft_cap: Option<f32>,
     magnitude: f32,
     seed: u64,
 }
@@ -37,12 +38,26 @@ fn cases(max_positions: usize) -> impl Strategy<Value = Case> {
     let dim = || prop_oneof![1..140usize, prop::sample::select(vec![16usize, 32, 48, 64, 128])];
     let rows = (1..max_positions, 1..20usize);
     let window = prop_oneof![Just((usize::MAX, 0)), (1..max_positions, 0..100usize)];
-    (kv_type, 1..9usize, dim(), dim(), rows, window, magnitude, any::<u64>()).prop_map(
-        |(kv_type, n_group, head_dim, value_dim, (n_positions, n_rows), (window, n_sinks), magnitude, seed)| {
+    let soft_cap = prop::sample::select(vec![None, Some(0.7f32), Some(50.0)]);
+    (kv_type, 1..9usize, dim(), dim(), rows, window, (magnitude, soft_cap), any::<u64>()).prop_map(
+        |(kv_type, n_group, head_dim, value_dim, rows, (window, n_sinks), (magnitude, soft_cap), seed)| {
+            let (n_positions, n_rows) = rows;
             let n_rows = n_rows.min(n_positions);
             let block = if kv_type == KvType::Q8_0 { 32 } else { 1 };
             let [head_dim, value_dim] = [head_dim, value_dim].map(|dim: usize| dim.next_multiple_of(block));
-            Case { kv_type, n_group, head_dim, value_dim, n_positions, n_rows, window, n_sinks, magnitude, seed }
+            Case {
+                kv_type,
+                n_group,
+                head_dim,
+                value_dim,
+                n_positions,
+                n_rows,
+                window,
+                n_sinks,
+                soft_cap,
+                magnitude,
+                seed,
+            }
         },
     )
 }
@@ -102,6 +117,7 @@ impl Attention {
                 window: self.case.window,
                 n_sinks: self.case.n_sinks,
                 scale: self.scale(),
+                soft_cap: self.case.soft_cap,
                 scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(n_queries, head_dim, value_dim)],
                 parts: &mut parts,
             });
@@ -126,7 +142,8 @@ impl Attention {
             let visible: Vec<usize> = (0..end).filter(|p| end - p <= window || *p < n_sinks).collect();
             let score = |p: usize| -> f64 {
                 let key = (0..head_dim).map(|i| number(kv_type, &self.keys[p * key_bytes..], i));
-                key.zip(query).map(|(k, &q)| k * f64::from(q)).sum::<f64>() * f64::from(self.scale())
+                let score = key.zip(query).map(|(k, &q)| k * f64::from(q)).sum::<f64>() * f64::from(self.scale());
+                self.case.soft_cap.map(f64::from).map_or(score, |cap| cap * (score / cap).tanh())
             };
             let scores: Vec<f64> = visible.iter().map(|p| score(*p)).collect();
             let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -140,11 +157,13 @@ impl Attention {
     }
 
     /// How far a tier may be off: a score by its roundings, which moves every weight by the same factor, and the sum of
-    /// the values, whose weights add up to 1, by one rounding a position and three a tile.
+    /// the values, whose weights add up to 1, by one rounding a position and three a tile. A cap adds twelve roundings.
     fn tolerance(&self) -> f64 {
         let m = f64::from(self.case.magnitude);
         let dim = self.case.head_dim as f64;
-        let score = (2.0 * dim + 6.0) * ROUNDING * f64::from(self.scale()) * dim * m * m;
+        let greatest = f64::from(self.scale()) * dim * m * m;
+        let capped = self.case.soft_cap.map_or(0.0, |cap| 12.0 * greatest.min(cap.into()));
+        let score = ((2.0 * dim + 6.0) * greatest + capped) * ROUNDING;
         let rounding = (6.0 * self.case.n_positions as f64 + 32.0) * ROUNDING;
         (2.0 * score + rounding) * m
     }
@@ -226,6 +245,7 @@ fn small(n_positions: usize, n_rows: usize) -> Case {
         n_rows,
         window: usize::MAX,
         n_sinks: 0,
+        soft_cap: None,
         magnitude: 1.0,
         seed: 5,
     }
@@ -303,6 +323,7 @@ fn nothing_seen_is_zeros() {
             window: usize::MAX,
             n_sinks: 0,
             scale: 1.0,
+            soft_cap: None,
             scratch: &mut vec![f32::NAN; AttendArgs::scratch_len(9, 32, 48)],
             parts: &mut after_one,
         });

@@ -1,6 +1,6 @@
 //! The operations between the matrix products, tier by tier.
 
-use kernels::{ActivationType, Kernels, KvType, RopeLayout};
+use kernels::{Activation, ActivationType, Kernels, KvType, RopeLayout};
 use proptest::prelude::*;
 
 use crate::config;
@@ -66,6 +66,9 @@ proptest! {
         for kernels in Kernels::available() {
             let mut got = vec![0.0; len];
             kernels.rms_norm(&x, &weight, 1e-5, &mut got);
+            let mut in_place = x.clone();
+            kernels.rms_norm_in_place(&mut in_place, &weight, 1e-5);
+            prop_assert_eq!(&got, &in_place, "{:?}", kernels);
             assert_near(kernels, &want, &got, 4.0 * ROUNDING, f64::from(f32::MIN_POSITIVE) * 4.0 * ROUNDING);
         }
     }
@@ -89,19 +92,36 @@ proptest! {
     }
 
     #[test]
-    fn swiglu_agrees(len in 0..100usize, magnitude in magnitudes(), broken: bool, seed: u64) {
+    fn gates_agree(len in 0..100usize, magnitude in magnitudes(), broken: bool, gelu: bool, seed: u64) {
+        let activation = if gelu { Activation::Gelu } else { Activation::Silu };
         let mut random = Random::new(seed);
         let (mut gate, up) = (random.vector(len, magnitude), random.vector(len, 3.0));
         if broken {
             break_some(&mut gate, &mut random);
         }
         let mut want = gate.clone();
-        Kernels::scalar().swiglu(&mut want, &up);
+        Kernels::scalar().gate(activation, &mut want, &up);
         for kernels in Kernels::available() {
             let mut got = gate.clone();
-            kernels.swiglu(&mut got, &up);
-            // Where exp(-x) overflows, silu is below |x| / f32::MAX.
+            kernels.gate(activation, &mut got, &up);
+            // Where the exponential overflows, the result is below |x| / f32::MAX.
             assert_near(kernels, &want, &got, 12.0 * ROUNDING, 1e-35);
+        }
+    }
+
+    #[test]
+    fn scaled_and_capped_numbers_are_equal(len in 0..100usize, magnitude in magnitudes(), seed: u64) {
+        let x = Random::new(seed).rough_vector(len, magnitude);
+        for kernels in Kernels::available() {
+            let (mut scaled, mut capped) = (x.clone(), x.clone());
+            kernels.scale(&mut scaled, 0.3);
+            kernels.soft_cap(&mut capped, 30.0);
+            for (i, x) in x.iter().enumerate() {
+                prop_assert_eq!(scaled[i], x * 0.3);
+                let want = 30.0 * (f64::from(*x) / 30.0).tanh();
+                let error = (f64::from(capped[i]) - want).abs();
+                prop_assert!(error <= 12.0 * ROUNDING * want.abs() + 1e-40, "{:?} {}: {}", kernels, want, error);
+            }
         }
     }
 

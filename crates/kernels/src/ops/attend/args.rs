@@ -49,6 +49,8 @@ pub struct AttendArgs<'a> {
     pub n_sinks: usize,
     /// What the dot products of queries and keys are multiplied with.
     pub scale: f32,
+    /// Turns a scaled score `s` into `cap * tanh(s / cap)`. Source: Gemma 2 report, section 2.
+    pub soft_cap: Option<f32>,
     /// At least [`AttendArgs::scratch_len`] numbers; their contents do not matter.
     pub scratch: &'a mut [f32],
     /// What the queries have gathered so far, `[n_rows, n_group, part length]`; the run is added.

@@ -2,7 +2,7 @@
 
 use super::args::{AttendArgs, TILE};
 use super::part::PartLayout;
-use crate::ops::KvType;
+use crate::ops::{KvType, soft_cap};
 
 /// Adds a run of positions to the parts of the queries.
 pub(crate) fn attend(args: &mut AttendArgs<'_>) {
@@ -24,6 +24,9 @@ pub(crate) fn attend(args: &mut AttendArgs<'_>) {
                 for p in positions.clone() {
                     let key = &args.keys[tile][p * args.kv_type.row_bytes(args.head_dim)..];
                     weights[p] = args.scale * dot(args.kv_type, query, key);
+                }
+                if let Some(cap) = args.soft_cap {
+                    positions.clone().for_each(|p| soft_cap(&mut weights[p..=p], cap));
                 }
                 let factor = soften(&mut weights, max);
                 *sum = *sum * factor + weights.iter().sum::<f32>();
@@ -89,6 +92,7 @@ mod tests {
             window: usize::MAX,
             n_sinks: 0,
             scale: 1000.0,
+            soft_cap: None,
             scratch: &mut [],
             parts: &mut parts,
         });

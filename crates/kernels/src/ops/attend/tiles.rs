@@ -10,7 +10,7 @@ use std::ops::Range;
 pub(crate) use super::args::TILE;
 use super::args::{AttendArgs, Visible};
 use super::part::{PADDING, PartLayout};
-use crate::ops::KvType;
+use crate::ops::{KvType, soft_cap};
 
 /// Positions that are widened at once: 16 KiB of 128 numbers each, half of a first-level cache.
 const CHUNK: usize = 32;
@@ -237,6 +237,9 @@ fn soften_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch
         scratch.factors[q] = 1.0;
         let visible = visible(args, q, first, TILE);
         if !visible.is_empty() {
+            if let Some(cap) = args.soft_cap {
+                soft_cap(scores, cap);
+            }
             scores[visible.n_sinks..visible.window.start].fill(f32::NEG_INFINITY);
             scores[visible.window.end..].fill(f32::NEG_INFINITY);
             let [max, sum] = part[layout.padded_dim()..].first_chunk_mut().expect("a part ends in its score and sum");

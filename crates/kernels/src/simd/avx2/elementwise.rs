@@ -4,8 +4,8 @@ use std::arch::x86_64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, store_16, store_f32};
-use crate::ops::KvType;
 use crate::ops::KvType::{F16, F32, Q8_0};
+use crate::ops::{Activation, GELU_CUBE, GELU_SLOPE, KvType};
 use crate::{activation, ops};
 
 /// Adds `y` to `x`.
@@ -14,14 +14,18 @@ pub(super) fn add(x: &mut [f32], y: &[f32]) {
     combine(x, y, |x, y| _mm256_add_ps(x, y));
 }
 
-/// Replaces `gate` by `silu(gate) * up`.
+/// Replaces `gate` by `activation(gate) * up`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
-    combine(gate, up, |gate, up| {
-        let negated = _mm256_xor_ps(gate, _mm256_set1_ps(-0.0));
-        let denominator = _mm256_add_ps(_mm256_set1_ps(1.0), exp(negated));
-        _mm256_mul_ps(_mm256_div_ps(gate, denominator), up)
-    });
+pub(super) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    let one = _mm256_set1_ps(1.0);
+    let gated = |x, exponent, up| _mm256_mul_ps(_mm256_div_ps(x, _mm256_add_ps(one, exp(exponent))), up);
+    match activation {
+        Activation::Silu => combine(gate, up, |x, up| gated(x, _mm256_xor_ps(x, _mm256_set1_ps(-0.0)), up)),
+        Activation::Gelu => combine(gate, up, |x, up| {
+            let cube = _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(GELU_CUBE), x), x);
+            gated(x, _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(GELU_SLOPE), x), _mm256_add_ps(cube, one)), up)
+        }),
+    }
 }
 
 /// Replaces `x` by `f(x, y)`, eight numbers at a time.

@@ -28,7 +28,7 @@ mod super_block;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
 use crate::ops::tiles::{self, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
-use crate::ops::{KvType, MatmulArgs};
+use crate::ops::{Activation, KvType, MatmulArgs};
 use dot::{Dot, Evex, Pairs, Vex};
 
 /// The table of processors with AVX2 alone.
@@ -66,8 +66,8 @@ const fn table<D: Dot>(name: &'static str) -> Kernels {
         matmul: matmul_table::<D>(),
         quantise_q8_1,
         quantise_q8_k,
-        rms_norm,
-        swiglu,
+        rms_norm_in_place,
+        gate,
         add,
         store_kv,
         attend: |args| tiles::attend(args, &ATTEND),
@@ -117,8 +117,8 @@ doors! {
     matmul_q6_k<D> = q6_k::matmul::<D>, (args: &mut MatmulArgs<'_>);
     quantise_q8_1 = quantise::quantise_q8_1, (x: &[f32], out: &mut [u8]);
     quantise_q8_k = quantise::quantise_q8_k, (x: &[f32], out: &mut [u8]);
-    rms_norm = rms_norm::rms_norm, (x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
-    swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
+    rms_norm_in_place = rms_norm::rms_norm_in_place, (x: &mut [f32], weight: &[f32], eps: f32);
+    gate = elementwise::gate, (activation: Activation, gate: &mut [f32], up: &[f32]);
     add = elementwise::add, (x: &mut [f32], y: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);
     widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);

@@ -5,20 +5,17 @@ use std::arch::x86_64::*;
 use super::lanes::{load_f32, store_f32};
 use crate::ops::rms_scale;
 
-/// Writes `x / sqrt(mean(x^2) + eps) * weight`.
+/// Replaces `x` by `x / sqrt(mean(x^2) + eps) * weight`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     let scale = rms_scale(sum_of_squares(x), x.len(), eps);
-    let (x_eights, x_rest) = x.as_chunks::<8>();
+    let (eights, rest) = x.as_chunks_mut::<8>();
     let (weight_eights, weight_rest) = weight.as_chunks::<8>();
-    let (out_eights, out_rest) = out.as_chunks_mut::<8>();
-    for ((x, weight), out) in x_eights.iter().zip(weight_eights).zip(out_eights) {
+    for (x, weight) in eights.iter_mut().zip(weight_eights) {
         let scaled = _mm256_mul_ps(load_f32(x), _mm256_set1_ps(scale));
-        store_f32(_mm256_mul_ps(scaled, load_f32(weight)), out);
+        store_f32(_mm256_mul_ps(scaled, load_f32(weight)), x);
     }
-    for ((x, weight), out) in x_rest.iter().zip(weight_rest).zip(out_rest) {
-        *out = x * scale * weight;
-    }
+    rest.iter_mut().zip(weight_rest).for_each(|(x, weight)| *x = *x * scale * weight);
 }
 
 #[inline]

@@ -4,27 +4,33 @@ use std::arch::aarch64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, padded_tail, store_f32};
-use crate::ops::KvType;
+use crate::ops::{Activation, GELU_CUBE, GELU_SLOPE, KvType};
 use crate::{activation, ops};
 
-/// Replaces `gate` by `silu(gate) * up`.
+/// Replaces `gate` by `activation(gate) * up`.
 #[target_feature(enable = "neon")]
-pub(super) fn swiglu(gate: &mut [f32], up: &[f32]) {
+pub(super) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
     let (mut gate_last, up_last) = (padded_tail(gate), padded_tail(up));
     let (gate_fours, gate_rest) = gate.as_chunks_mut::<4>();
     for (gate, up) in gate_fours.iter_mut().zip(up.as_chunks::<4>().0) {
-        swiglu_four(gate, up);
+        gate_four(activation, gate, up);
     }
-    swiglu_four(&mut gate_last, &up_last);
+    gate_four(activation, &mut gate_last, &up_last);
     gate_rest.copy_from_slice(&gate_last[..gate_rest.len()]);
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn swiglu_four(gate: &mut [f32; 4], up: &[f32; 4]) {
-    let x = load_f32(gate);
-    let denominator = vaddq_f32(vdupq_n_f32(1.0), exp(vnegq_f32(x)));
-    store_f32(vmulq_f32(vdivq_f32(x, denominator), load_f32(up)), gate);
+fn gate_four(activation: Activation, gate: &mut [f32; 4], up: &[f32; 4]) {
+    let (x, one) = (load_f32(gate), vdupq_n_f32(1.0));
+    let exponent = match activation {
+        Activation::Silu => vnegq_f32(x),
+        Activation::Gelu => {
+            let cube = vmulq_f32(vmulq_n_f32(x, GELU_CUBE), x);
+            vmulq_f32(vmulq_n_f32(x, GELU_SLOPE), vaddq_f32(cube, one))
+        }
+    };
+    store_f32(vmulq_f32(vdivq_f32(x, vaddq_f32(one, exp(exponent))), load_f32(up)), gate);
 }
 
 /// Writes `x` in the cache's type.

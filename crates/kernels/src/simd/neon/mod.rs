@@ -33,7 +33,7 @@ use std::arch::is_aarch64_feature_detected;
 
 use crate::kernels::{Kernels, MatmulFn, SCALAR};
 use crate::ops::tiles::{self as attend_tiles, AttendSteps, CachedRows, ScoreArgs, Softened, TILE, ValueArgs};
-use crate::ops::{KvType, MatmulArgs};
+use crate::ops::{Activation, KvType, MatmulArgs};
 use dot::{Dot, Sdot, Smmla, Widening};
 
 /// The table of processors with dot-product instructions: all of Apple's, Arm's since the Cortex-A76.
@@ -68,8 +68,8 @@ const fn table<D: Dot>(name: &'static str) -> Kernels {
         matmul: matmul_table::<D>(),
         quantise_q8_1,
         quantise_q8_k,
-        rms_norm,
-        swiglu,
+        rms_norm_in_place,
+        gate,
         store_kv,
         attend: |args| attend_tiles::attend(args, &ATTEND),
         ..SCALAR
@@ -117,8 +117,8 @@ doors! {
     matmul_q6_k<D> = q6_k::matmul::<D>, (args: &mut MatmulArgs<'_>);
     quantise_q8_1 = quantise::quantise_q8_1, (x: &[f32], out: &mut [u8]);
     quantise_q8_k = quantise::quantise_q8_k, (x: &[f32], out: &mut [u8]);
-    rms_norm = rms_norm::rms_norm, (x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]);
-    swiglu = elementwise::swiglu, (gate: &mut [f32], up: &[f32]);
+    rms_norm_in_place = rms_norm::rms_norm_in_place, (x: &mut [f32], weight: &[f32], eps: f32);
+    gate = elementwise::gate, (activation: Activation, gate: &mut [f32], up: &[f32]);
     store_kv = elementwise::store_kv, (kv_type: KvType, x: &[f32], out: &mut [u8]);
     widen = attend::widen, (rows: CachedRows<'_>, n: usize, dim: usize, out: &mut [f32]);
     score = attend::score, (args: &mut ScoreArgs<'_>);

@@ -5,19 +5,16 @@ use std::arch::aarch64::*;
 use super::lanes::{load_f32, store_f32};
 use crate::ops::rms_scale;
 
-/// Writes `x / sqrt(mean(x^2) + eps) * weight`.
+/// Replaces `x` by `x / sqrt(mean(x^2) + eps) * weight`.
 #[target_feature(enable = "neon")]
-pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], eps: f32) {
     let scale = rms_scale(sum_of_squares(x), x.len(), eps);
-    let (x_fours, x_rest) = x.as_chunks::<4>();
+    let (fours, rest) = x.as_chunks_mut::<4>();
     let (weight_fours, weight_rest) = weight.as_chunks::<4>();
-    let (out_fours, out_rest) = out.as_chunks_mut::<4>();
-    for ((x, weight), out) in x_fours.iter().zip(weight_fours).zip(out_fours) {
-        store_f32(vmulq_f32(vmulq_n_f32(load_f32(x), scale), load_f32(weight)), out);
+    for (x, weight) in fours.iter_mut().zip(weight_fours) {
+        store_f32(vmulq_f32(vmulq_n_f32(load_f32(x), scale), load_f32(weight)), x);
     }
-    for ((x, weight), out) in x_rest.iter().zip(weight_rest).zip(out_rest) {
-        *out = x * scale * weight;
-    }
+    rest.iter_mut().zip(weight_rest).for_each(|(x, weight)| *x = *x * scale * weight);
 }
 
 #[target_feature(enable = "neon")]
