@@ -1,6 +1,6 @@
 //! How much of the KV cache is in memory, where the rest goes to a file.
 
-use forward::{CpuBackend, KvType, PAGE_TOKENS};
+use forward::{Footprint, PAGE_TOKENS};
 use model::ModelSpec;
 
 use crate::EngineOptions;
@@ -21,13 +21,13 @@ impl KvShare {
     /// All pages in memory.
     pub(crate) fn all(spec: &ModelSpec, options: &EngineOptions, ctx: usize) -> KvShare {
         let n_pages = options.n_pages(spec, ctx);
-        KvShare::of(spec, options.kv_type, n_pages, n_pages)
+        KvShare::of(spec, options, n_pages, n_pages)
     }
 
     /// As many pages in memory as so many bytes hold, but no fewer than what a pass writes.
     pub(crate) fn within(spec: &ModelSpec, options: &EngineOptions, ctx: usize, bytes: u64) -> KvShare {
         let all = KvShare::all(spec, options, ctx);
-        let share = |pages: usize| KvShare::of(spec, options.kv_type, all.n_pages, pages);
+        let share = |pages: usize| KvShare::of(spec, options, all.n_pages, pages);
         // A sequence's tokens may begin and end inside a page.
         let least = MAX_ROWS / PAGE_TOKENS + 2 * options.max_sequences;
         let (mut low, mut high) = (least.min(all.n_pages), all.n_pages);
@@ -46,12 +46,13 @@ impl KvShare {
         share(low)
     }
 
-    fn of(spec: &ModelSpec, kv_type: KvType, n_pages: usize, pages_in_memory: usize) -> KvShare {
+    fn of(spec: &ModelSpec, options: &EngineOptions, n_pages: usize, pages_in_memory: usize) -> KvShare {
+        let backend = options.footprint();
         KvShare {
             n_pages,
             pages_in_memory,
-            bytes: CpuBackend::kv_bytes(spec, kv_type, n_pages, pages_in_memory),
-            spilled_bytes: (n_pages - pages_in_memory) as u64 * CpuBackend::page_bytes(spec, kv_type),
+            bytes: backend.kv_bytes(spec, n_pages, pages_in_memory),
+            spilled_bytes: (n_pages - pages_in_memory) as u64 * backend.page_bytes(spec),
         }
     }
 }

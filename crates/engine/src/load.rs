@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use forward::{
-    CpuBackend, CpuOptions, KvSpill, KvType, LanguageModel, Runner, RunnerOptions, Window, auto_threads,
-    weight_bytes_per_second,
+    CpuBackend, CpuFootprint, CpuOptions, Footprint, KvSpill, KvType, LanguageModel, Runner, RunnerOptions, Window,
+    auto_threads, weight_bytes_per_second,
 };
 use kernels::Kernels;
 use model::gguf::Gguf;
@@ -201,7 +201,7 @@ impl ModelFile {
         // A context of one token: the measurement attends to nothing.
         let alone = EngineOptions { max_sequences: 1, mmap_kv: None, ..options.clone() };
         let kv = KvShare::all(&self.spec, &alone, 1);
-        let mut backend = CpuBackend::new(&self.spec, alone.cpu(1, kv, &ledger))?;
+        let (mut backend, _) = CpuBackend::new(&self.spec, alone.cpu(1, kv, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
@@ -307,7 +307,12 @@ impl EngineOptions {
 
     /// What a token of this model sees.
     fn window_for(&self, spec: &ModelSpec) -> Window {
-        Window { len: self.window.len.min(spec.sliding_window.unwrap_or(usize::MAX)), ..self.window }
+        Window { len: self.window.len.min(spec.widest_window().unwrap_or(usize::MAX)), ..self.window }
+    }
+
+    /// What the backend will take of the budget.
+    pub(crate) fn footprint(&self) -> impl Footprint {
+        CpuFootprint { threads: self.n_threads(), kv_type: self.kv_type }
     }
 
     fn cpu(&self, ctx: usize, kv: KvShare, ledger: &Ledger) -> CpuOptions {

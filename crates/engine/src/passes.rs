@@ -125,6 +125,7 @@ fn decode(
             tokens: vec![token],
             logits: LogitRows::Last,
             prompt_len: 0,
+            parents: Vec::new(),
         };
         let batch = Batch { segments: tokens.iter().enumerate().map(segment).collect() };
         let begun = Clock::start(model);

@@ -1,7 +1,7 @@
 //! How a budget is divided: what the program needs whatever the model's weights, how many tokens a pass may take in, and
 //! the plan for what is left.
 
-use forward::{BatchSize, CpuBackend, activation_bytes};
+use forward::{BatchSize, Footprint, activation_bytes};
 use model::ModelSpec;
 use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
@@ -61,23 +61,22 @@ pub(crate) fn size(
     options: &EngineOptions,
     depth: Option<usize>,
 ) -> Result<Sizing, EngineError> {
-    let heads = spec.layers.iter().flat_map(|layer| [layer.attention.head_dim, layer.attention.value_dim]);
+    let heads = spec.attentions().flat_map(|attention| [attention.head_dim, attention.value_dim]);
     if let Some(dim) = heads.into_iter().find(|dim| !options.kv_type.holds(*dim)) {
         return Err(EngineError::KvType { kv_type: options.kv_type.name(), dim });
     }
     let slabs = SlabTable::new(spec)?;
     let plan_options = PlanOptions { policy: options.cache_policy, depth };
-    let threads = options.n_threads();
+    let backend = options.footprint();
     let sequences = options.max_sequences;
     let batch = |rows: usize| {
         let rows = rows.min(ctx * sequences);
         BatchSize { rows, logit_rows: options.max_logit_rows.max(sequences).min(rows) }
     };
-    let buffers =
-        |size: BatchSize| activation_bytes(spec, size) + CpuBackend::buffer_bytes_for(spec, threads, ctx, size.rows);
+    let buffers = |size: BatchSize| activation_bytes(spec, size) + backend.buffer_bytes(spec, ctx, size.rows);
     let few = FEW_ROWS.max(sequences);
     let always = batch(few);
-    let vectors: u64 = spec.layers.iter().map(|l| 4 * (l.attention_norm.len + l.feed_forward_norm.len) as u64).sum();
+    let vectors: u64 = spec.vectors().map(|vector| 4 * vector.len as u64).sum();
     let bytes_per_token = SAMPLER_BYTES_PER_TOKEN + if options.grammars { GRAMMAR_BYTES_PER_TOKEN } else { 0 };
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + bytes_per_token * spec.n_vocab as u64;
     let budget = |size: BatchSize, kv: KvShare| Budget {

@@ -7,13 +7,10 @@ use std::ops::Range;
 
 use kernels::FEW_TOKENS;
 use model::Pooling;
-use store::Buffer;
 
-use crate::{ForwardError, PageId};
-
-/// Names a sequence in the KV cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeqId(pub u64);
+use crate::error::ForwardError;
+use crate::logits::LogitPlan;
+use crate::seq_id::SeqId;
 
 /// Which tokens of a segment want logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,16 +23,16 @@ pub enum LogitRows {
     All,
     /// Those from this index in the segment on.
     From(usize),
-    /// None, but a row of hidden states; see [`Logits::pooled`].
+    /// None, but a row of hidden states; see [`Logits::pooled`](crate::Logits::pooled).
     Pooled(Pooling),
 }
 
-/// Consecutive tokens of one sequence.
+/// Tokens of one sequence: a run of its text, or a tree of drafts that continue it.
 #[derive(Clone, Debug)]
 pub struct Segment {
     /// The sequence.
     pub seq: SeqId,
-    /// Position of the first token: the number of tokens that the sequence has already.
+    /// Tokens that the sequence has already.
     pub start: usize,
     /// The tokens, at least one.
     pub tokens: Vec<u32>,
@@ -44,6 +41,11 @@ pub struct Segment {
     /// Tokens of the whole prompt that these tokens are part of; 0 for generated tokens and drafts. It decides how their rows
     /// are summed, so that logits depend neither on how a prompt is split into passes nor on the other segments.
     pub prompt_len: usize,
+    /// For a tree of drafts, the earlier token of the segment that each token continues; `None` continues the sequence. The
+    /// sequence keeps none of them until [`LanguageModel::accept`](crate::LanguageModel::accept) says which.
+    ///
+    /// Empty for a run: each token continues the one before it, and the sequence keeps them all.
+    pub parents: Vec<Option<usize>>,
 }
 
 /// What one pass computes.
@@ -53,50 +55,45 @@ pub struct Batch {
     pub segments: Vec<Segment>,
 }
 
-/// The logits that a batch asked for, row by row in the batch's order.
-#[derive(Debug, Default)]
-pub struct Logits {
-    values: Buffer<f32>,
-    n_vocab: usize,
-    /// Where in `values` each row is.
-    places: Vec<usize>,
-    /// A row for each segment that wants one.
-    pooled: Vec<Vec<f32>>,
-}
+impl Segment {
+    /// A run of generated tokens.
+    pub fn run(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows) -> Segment {
+        Segment { seq, start, tokens, logits, prompt_len: 0, parents: Vec::new() }
+    }
 
-/// One token of a batch as the backend sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The token id.
-    pub token: u32,
-    /// The segment that it belongs to.
-    pub segment: usize,
-    /// The token's position in its sequence.
-    pub position: usize,
-}
+    /// Whether the sequence keeps nothing of it by itself.
+    pub(crate) fn is_tree(&self) -> bool {
+        !self.parents.is_empty()
+    }
 
-/// A batch with its places in the KV cache.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Placement {
-    /// The tokens.
-    pub rows: Vec<Row>,
-    /// For each segment, the pages of its sequence in order; a position's page is at index `position / PAGE_TOKENS`.
-    pub pages: Vec<Vec<PageId>>,
-    /// Rows that are summed as they would be alone; they come first. The others belong to long prompts.
-    pub n_few: usize,
-    /// Pages to copy before the pass, from the first to the second: the batch writes into them, and others read them.
-    pub copies: Vec<(PageId, PageId)>,
+    /// The token that each token continues.
+    pub(crate) fn parent(&self, index: usize) -> Option<usize> {
+        if self.is_tree() { self.parents[index] } else { index.checked_sub(1) }
+    }
+
+    /// Whether its rows are summed as those of a long prompt.
+    fn is_long(&self) -> bool {
+        self.prompt_len > FEW_TOKENS
+    }
+
+    /// Whether parents come before their children, one for each token.
+    fn is_well_formed(&self) -> bool {
+        let earlier = |(i, parent): (usize, &Option<usize>)| parent.is_none_or(|parent| parent < i);
+        !self.tokens.is_empty()
+            && (!self.is_tree() || self.parents.len() == self.tokens.len())
+            && self.parents.iter().enumerate().all(earlier)
+    }
 }
 
 impl Batch {
     /// A batch of one segment of generated tokens.
     pub fn one(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows) -> Batch {
-        Batch::prompt(seq, start, tokens, logits, 0)
+        Batch { segments: vec![Segment::run(seq, start, tokens, logits)] }
     }
 
     /// A batch of one segment: a part of a prompt of `prompt_len` tokens.
     pub fn prompt(seq: SeqId, start: usize, tokens: Vec<u32>, logits: LogitRows, prompt_len: usize) -> Batch {
-        Batch { segments: vec![Segment { seq, start, tokens, logits, prompt_len }] }
+        Batch { segments: vec![Segment { prompt_len, ..Segment::run(seq, start, tokens, logits) }] }
     }
 
     /// Tokens in all segments.
@@ -127,9 +124,8 @@ impl Batch {
     }
 
     /// The rows whose logits are wanted.
-    pub(crate) fn logit_rows(&self) -> LogitPlan {
+    pub(crate) fn logit_plan(&self) -> LogitPlan {
         let mut plan = LogitPlan::default();
-        let mut long = Vec::new();
         for (segment, rows) in self.segments.iter().zip(self.rows()) {
             let from = match segment.logits {
                 LogitRows::None | LogitRows::Pooled(_) => rows.end,
@@ -137,15 +133,9 @@ impl Batch {
                 LogitRows::All => rows.start,
                 LogitRows::From(index) => rows.end.min(rows.start + index),
             };
-            // A prompt's last row is summed as a generated token's; scoring a text is a long batch here too.
-            let is_long = segment.is_long() && segment.logits != LogitRows::Last;
-            for row in from..rows.end {
-                plan.order.push((is_long, if is_long { long.len() } else { plan.rows.len() }));
-                if is_long { long.push(row) } else { plan.rows.push(row) }
-            }
+            // A prompt's last row meets the output head as a generated token's does; a scored text is a long batch there too.
+            plan.add(from..rows.end, segment.is_long() && segment.logits != LogitRows::Last);
         }
-        plan.n_few = plan.rows.len();
-        plan.rows.extend(long);
         plan
     }
 
@@ -164,10 +154,8 @@ impl Batch {
         let mut seen: Vec<SeqId> = self.segments.iter().map(|s| s.seq).collect();
         seen.sort_unstable();
         seen.dedup();
-        if self.segments.is_empty() || seen.len() < self.segments.len() {
-            return Err(ForwardError::Malformed);
-        }
-        if self.segments.iter().any(|s| s.tokens.is_empty()) {
+        let is_well_formed = self.segments.iter().all(Segment::is_well_formed);
+        if self.segments.is_empty() || seen.len() < self.segments.len() || !is_well_formed {
             return Err(ForwardError::Malformed);
         }
         if self.n_rows() > max_rows {
@@ -178,60 +166,5 @@ impl Batch {
             Some(&token) => Err(ForwardError::Token { token, n_vocab }),
             None => Ok(()),
         }
-    }
-}
-
-impl Segment {
-    /// Whether its rows are summed as those of a long prompt.
-    fn is_long(&self) -> bool {
-        self.prompt_len > FEW_TOKENS
-    }
-}
-
-/// The rows that meet the output head.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct LogitPlan {
-    /// Rows of the pass, in the order in which they meet it.
-    pub(crate) rows: Vec<usize>,
-    /// Of them, the first ones, which are summed as they would be alone.
-    pub(crate) n_few: usize,
-    /// In the batch's order: whether a row is one of the others, and its index among its kind.
-    order: Vec<(bool, usize)>,
-}
-
-impl LogitPlan {
-    /// The results in the batch's order. Shapes: `values` is `[rows, n_vocab]`.
-    pub(crate) fn logits(&self, values: Buffer<f32>, n_vocab: usize) -> Logits {
-        let place = |&(is_long, index): &(bool, usize)| if is_long { self.n_few + index } else { index };
-        Logits { values, n_vocab, places: self.order.iter().map(place).collect(), pooled: Vec::new() }
-    }
-}
-
-impl Logits {
-    /// Rows of `n_vocab` logits each, one after another.
-    pub fn new(values: Buffer<f32>, n_vocab: usize) -> Logits {
-        let places = (0..values.values().len() / n_vocab.max(1)).collect();
-        Logits { values, n_vocab, places, pooled: Vec::new() }
-    }
-
-    /// The same, with hidden states.
-    pub fn with_pooled(self, pooled: Vec<Vec<f32>>) -> Logits {
-        Logits { pooled, ..self }
-    }
-
-    /// Hidden states behind the last norm, `[dim]`, of the segments that want them, in their order: those of the segment's
-    /// first or last token, or the sum over its tokens where the mean is asked for, so that a prompt can be cut.
-    pub fn pooled(&self, index: usize) -> &[f32] {
-        &self.pooled[index]
-    }
-
-    /// The number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.places.len()
-    }
-
-    /// One row, `[n_vocab]`. Panics if `index` is out of range.
-    pub fn row(&self, index: usize) -> &[f32] {
-        &self.values.values()[self.places[index] * self.n_vocab..][..self.n_vocab]
     }
 }

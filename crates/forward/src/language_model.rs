@@ -2,14 +2,25 @@
 
 use store::ReadStats;
 
-use crate::{Batch, ForwardError, KvOps, Logits, SeqId};
+use crate::batch::Batch;
+use crate::error::ForwardError;
+use crate::kv::ops::KvOps;
+use crate::logits::Logits;
+use crate::seq_id::SeqId;
 
 /// Something that turns batches of tokens into logits.
 pub trait LanguageModel: Send {
-    /// Computes one pass over a batch and appends its tokens to their sequences.
+    /// Computes one pass over a batch and appends its tokens to their sequences, those of trees aside.
     ///
     /// Errors: see [`ForwardError`]; no sequence has changed then.
     fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError>;
+
+    /// Appends tokens of the tree that the last pass computed for `seq`: the indices `rows` of its segment, each of which
+    /// continues the one before it. All others are discarded, and so is the whole tree when anything else is done with the
+    /// sequence.
+    ///
+    /// Errors: there is no such tree, or the rows are not a path from its root.
+    fn accept(&mut self, seq: SeqId, rows: &[usize]) -> Result<(), ForwardError>;
 
     /// The sequences in the KV cache.
     fn kv(&mut self) -> &mut dyn KvOps;
@@ -17,11 +28,11 @@ pub trait LanguageModel: Send {
     /// Bytes of a page of the KV cache.
     fn page_bytes(&self) -> usize;
 
-    /// The bytes of a sequence's page `index`, if it has so many and they can be read.
+    /// The bytes of page `index` of a sequence, if it has that page and it can be read.
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]>;
 
     /// Makes `seq` a sequence of `len` tokens whose pages `fill` writes, given each one's index; when it returns `false`,
-    /// there is no sequence. Whether there is.
+    /// there is no sequence. Returns whether there is one.
     ///
     /// Errors: the context or the KV cache has no room, or a page cannot be moved. Panics if `seq` is there already.
     fn insert(

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use model::ModelSpec;
 use store::{StoreError, WeightStore};
 
-use crate::backend::{Backend, Projection};
+use crate::ops::{Ops, Projection};
+use crate::projection::project;
 
 /// Enough weights that caches do not hold them, few enough to read in a blink.
 const SAMPLE_BYTES: u64 = 64 << 20;
@@ -17,26 +18,22 @@ const MIN_PASSES: usize = 3;
 /// Bytes of weights a second in the fastest of several passes over the model's first matrices.
 ///
 /// Errors: a read failed.
-pub fn weight_bytes_per_second<B: Backend>(
-    backend: &mut B,
-    store: &WeightStore,
-    spec: &ModelSpec,
-) -> Result<f64, StoreError> {
+pub fn weight_bytes_per_second<O: Ops>(ops: &mut O, store: &WeightStore, spec: &ModelSpec) -> Result<f64, StoreError> {
     let mut sample_bytes = 0;
     let mut sample = Vec::new();
-    for matrix in spec.pass_order() {
+    for matrix in spec.walk().map(|used| used.matrix) {
         if sample_bytes >= SAMPLE_BYTES {
             break;
         }
-        sample_bytes += spec.tensor(matrix.tensor).len;
+        sample_bytes += spec.tensor(matrix.part.tensor).len;
         let input = (0..matrix.cols).map(|i| (i % 17) as f32 - 8.0).collect();
-        sample.push((matrix, backend.vector(input), backend.tensor(1, matrix.rows)?));
+        sample.push((matrix, ops.vector(input), ops.tensor(1, matrix.rows)?));
     }
-    backend.prepare(spec, 1)?;
+    ops.prepare(spec, 1)?;
     let mut pass = || -> Result<Duration, StoreError> {
         let (start, stall) = (Instant::now(), store.stats().stall);
         for (weight, x, out) in &mut sample {
-            backend.project(store, x, 1, &mut [Projection { weight: *weight, bias: None, out }])?;
+            project(ops, store, x, 1, &mut [Projection { weight: *weight, bias: None, out }])?;
         }
         // What is streamed is waited for here too, but that is the disk's part.
         Ok(start.elapsed().saturating_sub(store.stats().stall - stall))

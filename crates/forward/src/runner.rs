@@ -1,31 +1,40 @@
-//! THE forward pass. Newcomers start here.
+//! A model that is ready to run: its weights' store, a backend, and the sequences in its KV cache.
 //!
-//! [`Runner::pass`] is the whole of it: look up the tokens' embeddings, let every layer add its attention and its
-//! feed-forward step to them, and turn the rows that want logits into logits. All tensors are `[rows, width]`, one row
-//! for each token of the batch; they live in [`Scratch`] and are reused from pass to pass.
+//! [`Runner`] makes room for a batch, gives its rows their places, and keeps or discards what the pass computed. The pass
+//! itself is in `pass.rs`.
 
-use model::{ModelSpec, Vector};
-use store::{ReadStats, StoreError, WeightStore};
+use model::ModelSpec;
+use store::{ReadStats, WeightStore};
 
-use crate::backend::Projection;
-use crate::batch::LogitPlan;
-use crate::kv::Sequences;
-use crate::rope::Frequencies;
+use crate::batch::Batch;
+use crate::error::ForwardError;
+use crate::kv::ops::KvOps;
+use crate::kv::page::PageId;
+use crate::kv::pages::KvPages;
+use crate::kv::sequences::Sequences;
+use crate::kv::window::Window;
+use crate::language_model::LanguageModel;
+use crate::logits::Logits;
+use crate::ops::Backend;
+use crate::pass::Pass;
+use crate::rotations::Rotations;
 use crate::scratch::{BatchSize, Scratch, activation_bytes};
-use crate::{Backend, Batch, ForwardError, KvOps, LanguageModel, Logits, PageId, Placement, SeqId, Window};
+use crate::seq_id::SeqId;
+use crate::vectors::Vectors;
 
-/// A model that is ready to run: its description, its weights' store, a backend and the sequences in its KV cache.
+/// Runs the passes of one model.
 pub struct Runner<B: Backend> {
-    pub(crate) spec: ModelSpec,
-    pub(crate) store: WeightStore,
-    pub(crate) backend: B,
-    pub(crate) vectors: Vectors<B::Tensor>,
-    pub(crate) scratch: Scratch<B::Tensor>,
+    spec: ModelSpec,
+    store: WeightStore,
+    ops: B,
+    kv: B::Kv,
+    vectors: Vectors<B::Tensor>,
+    rotations: Rotations,
+    scratch: Scratch<B::Tensor>,
     /// What the scratch and the backend's buffers have room for.
     size: BatchSize,
-    frequencies: Frequencies,
     sequences: Sequences,
-    pub(crate) options: RunnerOptions,
+    options: RunnerOptions,
 }
 
 /// The limits that a runner is built for.
@@ -44,36 +53,28 @@ pub struct RunnerOptions {
     pub always: BatchSize,
 }
 
-/// The small vectors of a model, resident: norms and biases.
-pub(crate) struct Vectors<T> {
-    pub(crate) layers: Vec<LayerVectors<T>>,
-    output_norm: T,
-}
-
-/// The small vectors of a layer; a bias is there where the layer's description has one.
-pub(crate) struct LayerVectors<T> {
-    pub(crate) attention_norm: T,
-    pub(crate) query_bias: Option<T>,
-    pub(crate) key_bias: Option<T>,
-    pub(crate) value_bias: Option<T>,
-    pub(crate) output_bias: Option<T>,
-    pub(crate) feed_forward_norm: T,
-    pub(crate) gate_bias: Option<T>,
-    pub(crate) up_bias: Option<T>,
-    pub(crate) down_bias: Option<T>,
-}
-
 impl<B: Backend> LanguageModel for Runner<B> {
     fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError> {
         batch.check(self.spec.n_vocab, self.options.largest.rows)?;
-        let logit_rows = batch.logit_rows();
-        self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: logit_rows.rows.len() })?;
+        let wanted = batch.logit_plan();
+        self.make_room(BatchSize { rows: batch.n_rows(), logit_rows: wanted.len() })?;
         let placement = self.sequences.admit(batch)?;
-        if let Err(error) = self.backend.begin(&placement, &self.sequences) {
+        if let Err(error) = self.kv.begin(&placement, &self.sequences) {
             self.sequences.refuse(batch, &placement);
             return Err(error.into());
         }
-        let logits = self.pass(&placement, &logit_rows, &batch.pooled_rows());
+        let pass = Pass {
+            spec: &self.spec,
+            store: &self.store,
+            ops: &mut self.ops,
+            kv: &mut self.kv,
+            vectors: &self.vectors,
+            rotations: &mut self.rotations,
+            s: &mut self.scratch,
+            placement: &placement,
+            window: self.options.window,
+        };
+        let logits = pass.run(&wanted, &batch.pooled_rows());
         match logits {
             Ok(_) => self.sequences.commit(batch),
             Err(_) => self.sequences.abandon(batch),
@@ -81,17 +82,23 @@ impl<B: Backend> LanguageModel for Runner<B> {
         logits
     }
 
+    fn accept(&mut self, seq: SeqId, rows: &[usize]) -> Result<(), ForwardError> {
+        let pairs = self.sequences.accept(seq, rows)?;
+        self.kv.copy_rows(&pairs);
+        Ok(())
+    }
+
     fn kv(&mut self) -> &mut dyn KvOps {
         &mut self.sequences
     }
 
     fn page_bytes(&self) -> usize {
-        self.backend.page_bytes()
+        self.kv.page_bytes()
     }
 
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
         let page = self.sequences.pages_of(seq).get(index).copied().filter(|page| *page != PageId::GONE)?;
-        self.backend.page(page).ok()
+        self.kv.page(page).ok()
     }
 
     fn insert(
@@ -101,10 +108,10 @@ impl<B: Backend> LanguageModel for Runner<B> {
         fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
     ) -> Result<bool, ForwardError> {
         self.sequences.insert(seq, len)?;
-        let (backend, sequences) = (&mut self.backend, &self.sequences);
+        let (kv, sequences) = (&mut self.kv, &self.sequences);
         let mut pages = sequences.pages_of(seq).iter().enumerate();
         let filled =
-            pages.try_fold(true, |is_whole, (i, &page)| Ok(is_whole && fill(i, backend.page_mut(page, sequences)?)));
+            pages.try_fold(true, |is_whole, (i, &page)| Ok(is_whole && fill(i, kv.page_mut(page, sequences)?)));
         if !matches!(filled, Ok(true)) {
             self.sequences.remove(seq);
         }
@@ -116,7 +123,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
     }
 
     fn read_stats(&self) -> ReadStats {
-        self.store.stats().with_kv(&self.backend.kv_stats())
+        self.store.stats().with_kv(&self.kv.stats())
     }
 }
 
@@ -127,22 +134,23 @@ impl<B: Backend> Runner<B> {
     pub fn new(
         spec: ModelSpec,
         store: WeightStore,
-        mut backend: B,
+        (mut ops, kv): (B, B::Kv),
         options: RunnerOptions,
     ) -> Result<Runner<B>, ForwardError> {
-        let vectors = Vectors::read(&spec, &store, &backend)?;
-        let factors = spec.rope.factors.map(|v| store.read_vector(&spec, v)).transpose()?;
-        backend.prepare(&spec, options.always.rows)?;
+        let vectors = Vectors::read(&spec, &store, &ops)?;
+        let rotations = Rotations::new(&spec, &store)?;
+        ops.prepare(&spec, options.always.rows)?;
         Ok(Runner {
             vectors,
-            scratch: Scratch::new(&backend, &spec, options.always)?,
+            rotations,
+            scratch: Scratch::new(&ops, &spec, options.always)?,
             size: options.always,
-            frequencies: Frequencies::new(&spec.rope, factors.as_deref()),
             sequences: Sequences::with_window(options.ctx, options.n_pages, options.window, options.largest.rows),
             options,
             spec,
             store,
-            backend,
+            ops,
+            kv,
         })
     }
 
@@ -151,30 +159,7 @@ impl<B: Backend> Runner<B> {
         &self.spec
     }
 
-    /// One pass: the logits `[logit_rows, n_vocab]` of a batch whose tokens have their places in the KV cache, and the hidden
-    /// states `[pooled_rows, dim]`.
-    fn pass(
-        &mut self,
-        placement: &Placement,
-        logit_rows: &LogitPlan,
-        pooled_rows: &[Vec<usize>],
-    ) -> Result<Logits, ForwardError> {
-        self.frequencies.angles(&placement.rows, &mut self.scratch.angles);
-
-        // x [rows, dim], the residual stream, begins as the tokens' embeddings.
-        self.backend.embed(&self.store, &self.spec, &placement.rows, &mut self.scratch.x)?;
-        for layer in 0..self.spec.layers.len() {
-            self.attention(layer, placement)?; // x += attention(norm(x))
-            self.feed_forward(layer, placement)?; // x += feed_forward(norm(x))
-        }
-        let pooled = pooled_rows.iter().map(|rows| self.hidden(rows)).collect::<Result<_, _>>()?;
-        let logits = self.logits(logit_rows)?.with_pooled(pooled);
-
-        self.store.verify()?;
-        Ok(logits)
-    }
-
-    /// Makes the buffers right for a batch: the small ones that are always there, or as large as this one wants them.
+    /// Sizes the buffers for a batch: the small ones that are always there, or as large as this one needs.
     fn make_room(&mut self, wanted: BatchSize) -> Result<(), ForwardError> {
         // Few sizes, so that batches of about one size do not move weights.
         let up = |n: usize, most: usize| n.next_power_of_two().min(most).max(n);
@@ -188,7 +173,7 @@ impl<B: Backend> Runner<B> {
         self.resize(self.options.always, 0)?;
         if size != self.options.always {
             let bytes =
-                |size: BatchSize| activation_bytes(&self.spec, size) + self.backend.buffer_bytes(&self.spec, size.rows);
+                |size: BatchSize| activation_bytes(&self.spec, size) + self.ops.buffer_bytes(&self.spec, size.rows);
             self.resize(size, bytes(size).saturating_sub(bytes(self.options.always)))?;
         }
         Ok(())
@@ -197,66 +182,12 @@ impl<B: Backend> Runner<B> {
     fn resize(&mut self, size: BatchSize, lent_bytes: u64) -> Result<(), ForwardError> {
         // What they are until all has gone well.
         self.size = BatchSize { rows: 0, logit_rows: 0 };
-        self.scratch = Scratch::new(&self.backend, &self.spec, self.size)?;
-        self.backend.prepare(&self.spec, 0)?;
+        self.scratch = Scratch::new(&self.ops, &self.spec, self.size)?;
+        self.ops.prepare(&self.spec, 0)?;
         self.store.lend(lent_bytes)?;
-        self.backend.prepare(&self.spec, size.rows)?;
-        self.scratch = Scratch::new(&self.backend, &self.spec, size)?;
+        self.ops.prepare(&self.spec, size.rows)?;
+        self.scratch = Scratch::new(&self.ops, &self.spec, size)?;
         self.size = size;
         Ok(())
-    }
-
-    /// The sum `[dim]` of the rows' hidden states behind the last norm.
-    fn hidden(&mut self, rows: &[usize]) -> Result<Vec<f32>, ForwardError> {
-        let mut sum = vec![0.0; self.spec.dim];
-        let s = &mut self.scratch;
-        // A few at a time, so that the copies stay small.
-        for rows in rows.chunks(kernels::FEW_TOKENS) {
-            self.backend.select(&s.x, rows, &mut s.delta);
-            self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
-            for states in self.backend.read(&s.normed)?.values().chunks_exact(sum.len()) {
-                sum.iter_mut().zip(states).for_each(|(sum, state)| *sum += state);
-            }
-        }
-        Ok(sum)
-    }
-
-    /// Logits `[wanted, n_vocab]` of the rows that want them: the other rows never meet the output head.
-    fn logits(&mut self, wanted: &LogitPlan) -> Result<Logits, ForwardError> {
-        let n_vocab = self.spec.n_vocab;
-        if wanted.rows.is_empty() {
-            return Ok(Logits::default());
-        }
-        let s = &mut self.scratch;
-        self.backend.select(&s.x, &wanted.rows, &mut s.delta);
-        self.backend.rms_norm(&s.delta, &self.vectors.output_norm, self.spec.norm_eps, &mut s.normed);
-        let head = Projection { weight: self.spec.output, bias: None, out: &mut s.logits };
-        self.backend.project(&self.store, &s.normed, wanted.n_few, &mut [head])?;
-        Ok(wanted.logits(self.backend.read(&s.logits)?, n_vocab))
-    }
-}
-
-impl<T> Vectors<T> {
-    fn read<B: Backend<Tensor = T>>(spec: &ModelSpec, store: &WeightStore, backend: &B) -> Result<Self, StoreError> {
-        let read = |v: Vector| store.read_vector(spec, v).map(|values| backend.vector(values));
-        let bias = |v: Option<Vector>| v.map(read).transpose();
-        let layer = |l: &model::Layer| {
-            let model::FeedForward::Dense(f) = &l.feed_forward;
-            Ok(LayerVectors {
-                attention_norm: read(l.attention_norm)?,
-                query_bias: bias(l.attention.query.bias)?,
-                key_bias: bias(l.attention.key.bias)?,
-                value_bias: bias(l.attention.value.bias)?,
-                output_bias: bias(l.attention.output.bias)?,
-                feed_forward_norm: read(l.feed_forward_norm)?,
-                gate_bias: bias(f.gate.bias)?,
-                up_bias: bias(f.up.bias)?,
-                down_bias: bias(f.down.bias)?,
-            })
-        };
-        Ok(Vectors {
-            layers: spec.layers.iter().map(layer).collect::<Result<_, StoreError>>()?,
-            output_norm: read(spec.output_norm)?,
-        })
     }
 }

@@ -1,9 +1,10 @@
 //! All activations of a pass: allocated once for a size of batch, reused from pass to pass.
 
-use model::{FeedForward, ModelSpec};
+use model::{Layer, Mixer, ModelSpec};
 use store::StoreError;
 
-use crate::Backend;
+use crate::ops::Device;
+use crate::rotations::distinct;
 
 /// How large the batches are that buffers have room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +42,10 @@ pub(crate) struct Scratch<T> {
     pub(crate) up: T,
     /// What a step adds to the residual stream, `dim` wide.
     pub(crate) delta: T,
+    /// What parallel branches of a step add together, `dim` wide where a model has such.
+    pub(crate) sum: T,
     /// `n_vocab` wide, with a row for each that wants logits.
     pub(crate) logits: T,
-    /// Cosine and sine of every row's rotations, `[rows, rope dims / 2]`.
-    pub(crate) angles: Vec<[f32; 2]>,
 }
 
 /// The widest layer's widths.
@@ -55,33 +56,38 @@ struct Widths {
     v: usize,
     attended: usize,
     ffn: usize,
+    sum: usize,
 }
 
 impl Widths {
     fn of(spec: &ModelSpec) -> Widths {
-        spec.layers.iter().fold(Widths::default(), |widest, layer| {
-            let a = &layer.attention;
-            let FeedForward::Dense(f) = &layer.feed_forward;
-            let (k, v) = layer.kv_widths();
-            Widths {
-                q: widest.q.max(a.n_heads * a.head_dim),
-                k: widest.k.max(k),
-                v: widest.v.max(v),
-                attended: widest.attended.max(a.n_heads * a.value_dim),
-                ffn: widest.ffn.max(f.up.weight.rows),
+        let mut widest = Widths::default();
+        let up = |width: &mut usize, other: usize| *width = other.max(*width);
+        for mixer in spec.layers.iter().flat_map(Layer::mixers) {
+            match mixer {
+                Mixer::Attention(a) => {
+                    up(&mut widest.q, a.n_heads * a.head_dim);
+                    up(&mut widest.k, a.n_kv_heads * a.head_dim);
+                    up(&mut widest.v, a.n_kv_heads * a.value_dim);
+                    up(&mut widest.attended, a.n_heads * a.value_dim);
+                }
+                Mixer::Dense(dense) => up(&mut widest.ffn, dense.up.weight.rows),
             }
-        })
+        }
+        let has_parallel = spec.layers.iter().flat_map(|layer| &layer.residuals).any(|step| step.branches.len() > 1);
+        widest.sum = if has_parallel { spec.dim } else { 0 };
+        widest
     }
 }
 
 impl<T> Scratch<T> {
     /// Errors: the budget has no memory for it.
-    pub(crate) fn new<B: Backend<Tensor = T>>(
-        backend: &B,
+    pub(crate) fn new<D: Device<Tensor = T>>(
+        device: &D,
         spec: &ModelSpec,
         size: BatchSize,
     ) -> Result<Scratch<T>, StoreError> {
-        let tensor = |width| backend.tensor(size.rows, width);
+        let tensor = |width| device.tensor(size.rows, width);
         let widths = Widths::of(spec);
         // The rows that want logits pass through `delta` and `normed` too, and are no more than all.
         Ok(Scratch {
@@ -94,16 +100,17 @@ impl<T> Scratch<T> {
             gate: tensor(widths.ffn)?,
             up: tensor(widths.ffn)?,
             delta: tensor(spec.dim)?,
-            logits: backend.tensor(size.logit_rows, spec.n_vocab)?,
-            angles: Vec::with_capacity(size.rows * spec.rope.dims / 2),
+            sum: tensor(widths.sum)?,
+            logits: device.tensor(size.logit_rows, spec.n_vocab)?,
         })
     }
 }
 
-/// Bytes of the activations of such a batch, and of its logits, which are handed out as a copy. What the backend needs for
-/// itself comes to that: [`Backend::buffer_bytes`].
+/// Bytes of the activations of such a batch, and of its logits, which are handed out as a copy. What the backend needs
+/// besides is its [`Footprint`](crate::Footprint).
 pub fn activation_bytes(spec: &ModelSpec, size: BatchSize) -> u64 {
     let widths = Widths::of(spec);
-    let width = widths.q + widths.k + widths.v + widths.attended + 2 * widths.ffn + 3 * spec.dim + spec.rope.dims;
-    (4 * (size.rows * width + 2 * size.logit_rows * spec.n_vocab)) as u64
+    let angles: usize = distinct(spec).iter().map(|rope| rope.dims).sum();
+    let of_layers = widths.q + widths.k + widths.v + widths.attended + 2 * widths.ffn + widths.sum;
+    (4 * (size.rows * (of_layers + 3 * spec.dim + angles) + 2 * size.logit_rows * spec.n_vocab)) as u64
 }

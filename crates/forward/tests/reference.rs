@@ -86,6 +86,7 @@ fn hidden_states_equal_the_reference() {
                 tokens: PROMPT[start..end].to_vec(),
                 logits,
                 prompt_len: 0,
+                parents: Vec::new(),
             };
             let segments = vec![segment(1, LogitRows::Last), segment(2, LogitRows::Pooled(pooling))];
             let logits = runner.forward(&Batch { segments }).unwrap();

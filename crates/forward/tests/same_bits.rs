@@ -36,7 +36,7 @@ fn for_all(story: impl Fn(&str, &TinyModel, Setup)) {
 }
 
 fn segment(seq: SeqId, start: usize, tokens: &[u32], logits: LogitRows) -> Segment {
-    Segment { seq, start, tokens: tokens.to_vec(), logits, prompt_len: 0 }
+    Segment { seq, start, tokens: tokens.to_vec(), logits, prompt_len: 0, parents: Vec::new() }
 }
 
 #[test]
@@ -246,5 +246,5 @@ fn uring_works() -> bool {
 
 /// Slabs that a pass asks for; a tiny model's matrices are one slab each.
 fn n_slabs(runner: &forward::Runner<forward::CpuBackend>) -> u64 {
-    runner.spec().pass_order().len() as u64
+    runner.spec().walk().count() as u64
 }

@@ -117,7 +117,7 @@ impl Both {
             let seq = SeqId(((first + i) % 4) as u64);
             let n = 1 + dice.roll(longest);
             let tokens = (0..n).map(|_| dice.roll(290) as u32).collect();
-            Segment { seq, start: self.len(seq), tokens, logits: LogitRows::Last, prompt_len: 0 }
+            Segment { seq, start: self.len(seq), tokens, logits: LogitRows::Last, prompt_len: 0, parents: Vec::new() }
         });
         Batch { segments: segments.collect() }
     }

@@ -14,5 +14,8 @@ mod tokenizer;
 
 pub use chat_template::{ChatTemplate, RenderOptions};
 pub use error::ModelError;
-pub use spec::{Attention, Dense, FeedForward, Layer, Linear, Matrix, ModelSpec, Pooling, Rope, TensorId, Vector};
+pub use spec::{
+    Attention, Branch, Dense, Layer, Linear, Matrix, Mixer, ModelSpec, Norm, Part, Pooling, Residual, Rope, TensorId,
+    Use, Vector, When,
+};
 pub use tokenizer::{EncodeOptions, SpecialTokens, TextDecoder, TokenId, Tokenizer};

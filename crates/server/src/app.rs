@@ -168,7 +168,7 @@ fn layers(spec: &ModelSpec, plan: &ResidencyPlan) -> Vec<(u64, u64)> {
     let mut shares = vec![(0, 0); spec.layers.len() + 1];
     let Ok(table) = SlabTable::new(spec) else { return shares };
     for (slab, residency) in table.all().iter().zip(&plan.residency) {
-        let name = &spec.tensor(slab.tensor).name;
+        let name = &spec.tensor(slab.part.tensor).name;
         let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
         let share = &mut shares[layer.unwrap_or(spec.layers.len()).min(spec.layers.len())];
         match residency {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use model::{Matrix, ModelSpec, TensorId};
+use model::{Matrix, ModelSpec, Part};
 
 use crate::StoreError;
 
@@ -27,7 +27,7 @@ pub struct SlabId(u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlabSpec {
     /// The matrix that the rows belong to.
-    pub tensor: TensorId,
+    pub part: Part,
     /// The rows.
     pub rows: Range<usize>,
     /// Which of the model's files it lies in.
@@ -42,7 +42,7 @@ pub struct SlabSpec {
 #[derive(Debug, Default)]
 pub struct SlabTable {
     slabs: Vec<SlabSpec>,
-    by_tensor: HashMap<TensorId, Range<u32>>,
+    by_part: HashMap<Part, Range<u32>>,
 }
 
 impl SlabTable {
@@ -51,8 +51,8 @@ impl SlabTable {
     /// Errors: a matrix does not fit the address space.
     pub fn new(spec: &ModelSpec) -> Result<SlabTable, StoreError> {
         let mut table = SlabTable::default();
-        let order = spec.pass_order();
-        let weights_bytes: u64 = order.iter().map(|m| spec.tensor(m.tensor).len).sum();
+        let order: Vec<Matrix> = spec.walk().map(|used| used.matrix).collect();
+        let weights_bytes: u64 = order.iter().map(|m| spec.tensor(m.part.tensor).len).sum();
         let slab_bytes = (weights_bytes / SLABS_PER_MODEL).clamp(MIN_SLAB_BYTES, MAX_SLAB_BYTES);
         let slab_bytes = usize::try_from(slab_bytes).expect("at most 4 MiB");
         for matrix in &order {
@@ -78,32 +78,33 @@ impl SlabTable {
     }
 
     /// The slabs of a matrix, first row first; none if a pass does not multiply with it.
-    pub fn of(&self, tensor: TensorId) -> impl Iterator<Item = SlabId> + use<> {
-        self.by_tensor.get(&tensor).cloned().unwrap_or(0..0).map(SlabId)
+    pub fn of(&self, part: Part) -> impl Iterator<Item = SlabId> + use<> {
+        self.by_part.get(&part).cloned().unwrap_or(0..0).map(SlabId)
     }
 
     /// The slab that holds a row of a matrix, if a pass multiplies with that matrix.
-    pub(crate) fn holding(&self, tensor: TensorId, row: usize) -> Option<SlabId> {
-        let range = self.by_tensor.get(&tensor)?;
+    pub(crate) fn holding(&self, part: Part, row: usize) -> Option<SlabId> {
+        let range = self.by_part.get(&part)?;
         let slabs = &self.slabs[range.start as usize..range.end as usize];
         let at = slabs.partition_point(|s| s.rows.end <= row);
         slabs.get(at).map(|_| SlabId(range.start + u32::try_from(at).expect("fewer slabs than u32::MAX")))
     }
 
     fn add(&mut self, spec: &ModelSpec, matrix: &Matrix, slab_bytes: usize) -> Result<(), StoreError> {
-        let info = spec.tensor(matrix.tensor);
+        let info = spec.tensor(matrix.part.tensor);
         let too_large = || StoreError::TooLarge { tensor: info.name.clone() };
         let row_bytes = matrix.quant.row_bytes(matrix.cols).ok_or_else(too_large)?;
         let rows_per_slab = (slab_bytes / row_bytes).max(1);
         let first = self.slabs.len();
         for start in (0..matrix.rows).step_by(rows_per_slab) {
             let rows = start..matrix.rows.min(start + rows_per_slab);
-            let offset = info.offset + (start * row_bytes) as u64;
+            let first = matrix.part.index as usize * matrix.rows + start;
+            let offset = info.offset + (first * row_bytes) as u64;
             let len = rows.len() * row_bytes;
-            self.slabs.push(SlabSpec { tensor: matrix.tensor, file: usize::from(info.file), len, rows, offset });
+            self.slabs.push(SlabSpec { part: matrix.part, file: usize::from(info.file), len, rows, offset });
         }
         let id = |i: usize| u32::try_from(i).map_err(|_| too_large());
-        self.by_tensor.insert(matrix.tensor, id(first)?..id(self.slabs.len())?);
+        self.by_part.insert(matrix.part, id(first)?..id(self.slabs.len())?);
         Ok(())
     }
 }
@@ -115,8 +116,9 @@ impl SlabTable {
         let mut table = SlabTable::default();
         let mut offset = 0;
         for (i, &len) in (0..).zip(lens) {
-            table.by_tensor.insert(TensorId(i), i..i + 1);
-            table.slabs.push(SlabSpec { tensor: TensorId(i), file: 0, rows: 0..1, offset, len });
+            let part = Part::whole(model::TensorId(i));
+            table.by_part.insert(part, i..i + 1);
+            table.slabs.push(SlabSpec { part, file: 0, rows: 0..1, offset, len });
             offset += len as u64;
         }
         table

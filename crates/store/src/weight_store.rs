@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use kernels::Kernels;
 use model::gguf::{FileStamp, GgufFile};
-use model::{Matrix, ModelSpec, TensorId, Vector};
+use model::{Matrix, ModelSpec, Part, TensorId, Vector};
 
 use crate::cache::Cache;
 use crate::io::{Fits, IoMode, OpenFiles, Reader, Throttled, Way};
@@ -81,8 +81,8 @@ impl SlabGuard<'_> {
     }
 
     /// The matrix that the rows belong to.
-    pub fn tensor(&self) -> TensorId {
-        self.store.table.get(self.id).tensor
+    pub fn part(&self) -> Part {
+        self.store.table.get(self.id).part
     }
 
     /// Where in the matrix the rows begin.
@@ -154,7 +154,7 @@ impl WeightStore {
 
     /// The slabs of a matrix, first row first.
     pub fn slabs_of(&self, matrix: &Matrix) -> impl Iterator<Item = SlabId> + use<> {
-        self.table.of(matrix.tensor)
+        self.table.of(matrix.part)
     }
 
     /// Brings the first of `ids` into memory, waiting for it if it must, and takes with it those behind it that are there
@@ -178,7 +178,7 @@ impl WeightStore {
             Err(source) => {
                 self.count_work(resident);
                 let slab = self.table.get(*first);
-                return Err(self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source));
+                return Err(self.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source));
             }
         }
         let mut any_without_home = !resident.cache.is_home(*first);
@@ -270,17 +270,21 @@ impl WeightStore {
             let resident = self.resident.borrow();
             for (&row, out) in rows.iter().zip(out.chunks_exact_mut(row_bytes)) {
                 assert!(row < matrix.rows, "row {row} of a matrix with {} rows", matrix.rows);
-                let slab = self.table.holding(matrix.tensor, row);
+                let slab = self.table.holding(matrix.part, row);
                 match slab.and_then(|id| Some((id, resident.cache.look(id)?))) {
                     Some((id, slot)) => {
                         let at = (row - self.table.get(id).rows.start) * row_bytes;
                         out.copy_from_slice(&slot.slab()[at..at + row_bytes]);
                     }
-                    None => to_read.push((spec.tensor(matrix.tensor).offset + (row * row_bytes) as u64, out)),
+                    None => to_read.push((spec.tensor(matrix.part.tensor).offset + (row * row_bytes) as u64, out)),
                 }
             }
         }
-        if to_read.is_empty() { Ok(()) } else { self.read_few(matrix.tensor, spec.tensor(matrix.tensor).file, to_read) }
+        if to_read.is_empty() {
+            Ok(())
+        } else {
+            self.read_few(matrix.part.tensor, spec.tensor(matrix.part.tensor).file, to_read)
+        }
     }
 
     /// Reads a small vector and expands it to `f32`.
@@ -363,7 +367,7 @@ impl WeightStore {
         };
         let failed = |id: SlabId, source| {
             let slab = self.table.get(id);
-            self.read_error(slab.file, slab.tensor, slab.offset, slab.len, source)
+            self.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source)
         };
         Ok(Probe { table: &self.table, slabs, reader: Box::new(reader), failed: Box::new(failed) })
     }

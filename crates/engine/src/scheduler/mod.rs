@@ -415,6 +415,7 @@ impl Scheduler {
                     None => LogitRows::Last,
                 },
                 prompt_len: if left > 0 { job.running.intake().len() } else { 0 },
+                parents: Vec::new(),
             }
         };
         Batch { segments: spans.iter().map(segment).collect() }

@@ -68,6 +68,10 @@ impl LanguageModel for Fake {
         Ok(Logits::new(logits.into(), N_VOCAB).with_pooled(pooled))
     }
 
+    fn accept(&mut self, _: SeqId, _: &[usize]) -> Result<(), ForwardError> {
+        unreachable!("no request drafts")
+    }
+
     fn kv(&mut self) -> &mut dyn KvOps {
         self
     }

@@ -2,8 +2,11 @@
 //!
 //! A context is cut into spans of a fixed length. Each row attends to each span on its own and merges the results in the
 //! order of the spans, so its bits do not depend on who does which part: one task may go through all spans of many
-//! rows, or the spans of one row may lie with as many threads. Rows that stand one after another in a sequence share a
-//! block, and so every load of a key and value.
+//! rows, or each span of one row may be a task. Rows that follow one another in a sequence share a block, and so every load
+//! of a key and value.
+//!
+//! A row of a draft tree sees its ancestors, whose keys and values lie among those of other branches. They are copied into
+//! the order of their positions first, so that the row has the bits that it would have in a sequence without the others.
 
 use std::ops::Range;
 use std::sync::Mutex;
@@ -12,12 +15,14 @@ use kernels::{AttendArgs, Kernels, PartLayout};
 use model::ModelSpec;
 use store::{Buffer, Ledger, StoreError};
 
-use super::CpuTensor;
+use super::kv::cache::LayerKv;
 use super::pool::Pool;
 use super::shared::SharedRows;
-use crate::backend::AttendShape;
-use crate::kv::LayerKv;
-use crate::{PAGE_TOKENS, PageId, Placement, Row, Window};
+use super::tensor::CpuTensor;
+use crate::kv::page::{KvRow, PAGE_TOKENS};
+use crate::kv::window::Window;
+use crate::ops::AttendShape;
+use crate::placement::{Placement, Row};
 
 /// Positions that a row attends to at once: the kernels' tiles and a context of a usual length divide or are divided by
 /// it, and merging is one pass over a value against one over a thousand.
@@ -35,14 +40,27 @@ const TASKS_PER_THREAD: usize = 4;
 
 /// Buffers of the attention step, reused from call to call.
 pub(super) struct AttendScratch {
-    /// A thread's buffers: the kernel's scratch, and two sets of parts.
-    workers: Vec<Mutex<Buffer<f32>>>,
+    workers: Vec<Mutex<Worker>>,
     /// What the spans of few rows came to.
     parts: Buffer<f32>,
     blocks: Vec<Block>,
 }
 
-/// Rows `first..first + n_rows` of a batch, which stand one after another in a sequence.
+/// A thread's buffers.
+struct Worker {
+    /// The kernel's scratch, and two sets of parts.
+    numbers: Buffer<f32>,
+    /// Keys and values of a row that is not in place.
+    packed: Vec<u8>,
+}
+
+/// A row's last keys and its last values in the order of their positions, from the start of a page on.
+struct Packed<'a> {
+    first_page: usize,
+    parts: [&'a [u8]; 2],
+}
+
+/// Rows `first..first + n_rows` of a batch, which follow one another in a sequence.
 #[derive(Clone, Copy)]
 struct Block {
     first: usize,
@@ -54,9 +72,8 @@ struct Step<'a> {
     kernels: &'a Kernels,
     kv: LayerKv<'a>,
     shape: AttendShape,
+    placement: &'a Placement,
     rows: &'a [Row],
-    /// Of each segment.
-    pages: &'a [Vec<PageId>],
     q: &'a CpuTensor,
 }
 
@@ -69,7 +86,7 @@ struct Lens {
 impl Lens {
     fn new(spec: &ModelSpec, threads: usize, ctx: usize) -> Lens {
         let mut lens = Lens { worker: 0, parts: 0 };
-        for a in spec.layers.iter().map(|l| &l.attention) {
+        for a in spec.attentions() {
             let n_group = a.n_heads / a.n_kv_heads;
             let part_len = PartLayout::new(a.value_dim).len();
             let n_queries = BLOCK_QUERIES.max(n_group);
@@ -94,7 +111,10 @@ impl AttendScratch {
         ledger: &Ledger,
     ) -> Result<AttendScratch, StoreError> {
         let lens = Lens::new(spec, threads, ctx);
-        let worker = || Buffer::zeroed(ledger, "activations", lens.worker).map(Mutex::new);
+        let worker = || {
+            let numbers = Buffer::zeroed(ledger, "activations", lens.worker)?;
+            Ok(Mutex::new(Worker { numbers, packed: Vec::new() }))
+        };
         Ok(AttendScratch {
             workers: (0..threads).map(|_| worker()).collect::<Result<_, _>>()?,
             parts: Buffer::zeroed(ledger, "activations", lens.parts)?,
@@ -108,7 +128,7 @@ impl AttendScratch {
         ((threads * lens.worker + lens.parts) * size_of::<f32>()) as u64
     }
 
-    /// See `Backend::attend`. The query heads `g * n_group..` share KV head `g`, so each is loaded once for all of them.
+    /// See [`Backend::attend`](crate::Backend::attend). The query heads `g * n_group..` share KV head `g`, so each is loaded once for all of them.
     #[expect(clippy::too_many_arguments, reason = "the operands of one operation")]
     pub(super) fn attend(
         &mut self,
@@ -125,7 +145,7 @@ impl AttendScratch {
         let n_tasks = pool.threads() * TASKS_PER_THREAD;
         let most = (BLOCK_QUERIES / shape.n_group()).min((rows.len() * shape.n_kv_heads).div_ceil(n_tasks)).max(1);
         cut_into_blocks(rows, most, &mut self.blocks);
-        let step = Step { kernels, kv, shape, rows, pages: &placement.pages, q };
+        let step = Step { kernels, kv, shape, placement, rows, q };
         let n_spans = rows.iter().map(|row| row.position / SPAN + 1).max().unwrap_or(0);
         if n_spans > 1 && rows.len() * shape.n_kv_heads <= n_tasks {
             self.attend_by_span(&step, pool, n_spans, out);
@@ -143,8 +163,9 @@ impl AttendScratch {
         let group_len = step.group_len();
         pool.run(self.blocks.len() * n_kv_heads, &|task, worker| {
             let (block, head) = (self.blocks[task / n_kv_heads], task % n_kv_heads);
-            let mut buffers = self.workers[worker].lock().expect("a worker's buffers are its own");
-            let [total, part, scratch] = step.split(block.n_rows, buffers.values_mut());
+            let Worker { numbers, packed } = &mut *self.workers[worker].lock().expect("a worker's buffers are its own");
+            let [total, part, scratch] = step.split(block.n_rows, numbers.values_mut());
+            let packed = step.pack(head, block.first, packed);
             if !step.sees(block, 0) {
                 layout.clear(total);
             }
@@ -152,7 +173,7 @@ impl AttendScratch {
                 let seeing = step.seeing(block, span);
                 let own = (seeing.start - block.first) * group_len..;
                 let to = if span == 0 { &mut *total } else { &mut part[own.clone()] };
-                step.attend(head, seeing, span, scratch, to);
+                step.attend(head, seeing, span, packed.as_ref(), scratch, to);
                 if span > 0 {
                     layout.merge(&mut total[own.clone()], &part[own]);
                 }
@@ -181,11 +202,13 @@ impl AttendScratch {
             let block = self.blocks[task / n_kv_heads / n_spans];
             let seeing = step.seeing(block, span);
             if !seeing.is_empty() && step.sees(block, span) {
-                let mut scratch = self.workers[worker].lock().expect("a worker's buffers are its own");
+                let Worker { numbers, packed } =
+                    &mut *self.workers[worker].lock().expect("a worker's buffers are its own");
+                let packed = step.pack(head, block.first, packed);
                 let (first, end) = (at(block, head, span, seeing.start), at(block, head, span, seeing.end));
                 // SAFETY: each task has parts of its own.
                 let parts = unsafe { parts.span(0, first..end) };
-                step.attend(head, seeing, span, scratch.values_mut(), parts);
+                step.attend(head, seeing, span, packed.as_ref(), numbers.values_mut(), parts);
             }
         });
         let width = out.width;
@@ -254,17 +277,52 @@ impl Step<'_> {
         (block.first + blind).min(end)..end
     }
 
+    /// What a row that is not in place sees in the last pages, copied to `out`.
+    fn pack<'b>(&self, head: usize, row: usize, out: &'b mut Vec<u8>) -> Option<Packed<'b>> {
+        if self.rows[row].is_in_place() {
+            return None;
+        }
+        let mut own: Vec<KvRow> = self.placement.ancestry(row).map(|row| self.placement.place(row)).collect();
+        own.reverse();
+        // The tokens before the tree are in place; those that share a page with it come first.
+        let before = self.rows[row].position + 1 - own.len();
+        let first_page = before / PAGE_TOKENS;
+        let page = self.placement.pages[self.rows[row].segment][first_page];
+        let shared = (0..before % PAGE_TOKENS).map(|row| KvRow { page, row });
+        let places: Vec<KvRow> = shared.chain(own).collect();
+        out.clear();
+        let ends = [0, 1].map(|part| {
+            for place in &places {
+                let rows = self.kv.tiles(head, place.page, place.row + 1)[part];
+                out.extend(&rows[rows.len() / (place.row + 1) * place.row..]);
+            }
+            out.len()
+        });
+        Some(Packed { first_page, parts: [&out[..ends[0]], &out[ends[0]..]] })
+    }
+
     /// Attends with consecutive rows and the queries of a KV head to a span; `parts` is `[rows, heads of a group]`.
-    fn attend(&self, head: usize, rows: Range<usize>, span: usize, scratch: &mut [f32], parts: &mut [f32]) {
-        let AttendShape { head_dim, value_dim, window, .. } = self.shape;
+    fn attend(
+        &self,
+        head: usize,
+        rows: Range<usize>,
+        span: usize,
+        packed: Option<&Packed<'_>>,
+        scratch: &mut [f32],
+        parts: &mut [f32],
+    ) {
+        let AttendShape { head_dim, value_dim, window, scale, soft_cap, .. } = self.shape;
         let (first, last) = (self.rows[rows.start], self.rows[rows.end - 1]);
         let start = span * SPAN;
         let n_positions = (last.position + 1 - start).min(SPAN);
         let mut tiles = [[&[][..]; SPAN_PAGES]; 2];
-        let pages = &self.pages[first.segment][start / PAGE_TOKENS..];
+        let pages = &self.placement.pages[first.segment];
         for (i, at) in (0..n_positions).step_by(PAGE_TOKENS).enumerate() {
-            let n = PAGE_TOKENS.min(n_positions - at);
-            [tiles[0][i], tiles[1][i]] = self.kv.tiles(head, pages[i], n);
+            let (page, n) = (start / PAGE_TOKENS + i, PAGE_TOKENS.min(n_positions - at));
+            [tiles[0][i], tiles[1][i]] = match packed {
+                Some(packed) if page >= packed.first_page => packed.tiles(page, n, last.position),
+                _ => self.kv.tiles(head, pages[page], n),
+            };
         }
         let n_tiles = n_positions.div_ceil(PAGE_TOKENS);
         let n_group = self.shape.n_group();
@@ -284,11 +342,23 @@ impl Step<'_> {
             first_row: first.position,
             window: window.len,
             n_sinks: window.n_sinks,
-            scale: 1.0 / (head_dim as f32).sqrt(),
-            soft_cap: None,
+            scale,
+            soft_cap,
             scratch,
             parts,
         });
+    }
+}
+
+impl<'a> Packed<'a> {
+    /// The first `n` rows of a page, keys and values, where the row that sees them is at `position`.
+    fn tiles(&self, page: usize, n: usize, position: usize) -> [&'a [u8]; 2] {
+        let n_rows = position + 1 - self.first_page * PAGE_TOKENS;
+        let first = (page - self.first_page) * PAGE_TOKENS;
+        self.parts.map(|part| {
+            let row_bytes = part.len() / n_rows;
+            &part[first * row_bytes..(first + n) * row_bytes]
+        })
     }
 }
 
@@ -303,7 +373,7 @@ fn cut_into_blocks(rows: &[Row], most: usize, blocks: &mut Vec<Block>) {
     }
 }
 
-/// Whether `next` is the token behind `row` in one sequence.
+/// Whether `next` is the token behind `row` in one sequence, and all that both see is in place.
 fn follows(row: &Row, next: &Row) -> bool {
-    row.segment == next.segment && row.position + 1 == next.position
+    row.segment == next.segment && row.position + 1 == next.position && row.is_in_place() && next.is_in_place()
 }

@@ -1,22 +1,21 @@
-//! Matrix products: quantise the input once, then let every slab of every matrix meet it.
+//! Matrix products: quantise the input once, then multiply it with slab after slab.
 //!
-//! The matrices of one call are one row of slabs. As many as the store has in memory are one region of the pool: all of
-//! them where the model fits, a streamed one and the pinned ones behind it where it does not. Their rows are cut into
-//! tasks without regard to where one slab ends and the next begins, large tasks first and small ones last, so that few
-//! are taken and all threads still end together.
+//! The slabs of one call are one region of the pool: all slabs of a step's matrices where the model fits, a streamed one and
+//! the pinned ones behind it where it does not. Their rows are cut into tasks regardless of slab borders, large tasks first
+//! and small ones last, so that there are few tasks and all threads still end together.
 
 use std::ops::Range;
 use std::sync::Mutex;
 
 use kernels::{ActivationType, FEW_TOKENS, Kernels, QuantType};
-use model::{Matrix, ModelSpec, TensorId};
-use store::{Buffer, Ledger, SlabGuard, StoreError, WeightStore};
+use model::{Matrix, ModelSpec, Part};
+use store::{Buffer, Ledger, SlabGuard, StoreError};
 
 use super::pool::Pool;
 use super::shared::SharedRows;
-use super::split::Split;
-use super::{CpuTensor, MIN_ELEMENTS_TO_SPLIT};
-use crate::backend::Projection;
+use super::split::{MIN_ELEMENTS_TO_SPLIT, Split};
+use super::tensor::CpuTensor;
+use crate::ops::Projection;
 
 /// Weight rows that meet many tokens at once: their products with 512 tokens are 256 KiB, which stay in the second-level
 /// cache.
@@ -38,13 +37,18 @@ const MIN_TASK_BYTES: usize = 32 << 10;
 pub(super) struct MatmulScratch {
     /// The quantised input, one row after another.
     activations: Buffer<u8>,
+    n_tokens: usize,
     /// A thread's products, `[tokens, tile rows]`.
     tiles: Vec<Mutex<Vec<f32>>>,
 }
 
 impl MatmulScratch {
     pub(super) fn new(threads: usize) -> MatmulScratch {
-        MatmulScratch { activations: Buffer::default(), tiles: (0..threads).map(|_| Mutex::default()).collect() }
+        MatmulScratch {
+            activations: Buffer::default(),
+            n_tokens: 0,
+            tiles: (0..threads).map(|_| Mutex::default()).collect(),
+        }
     }
 
     /// Makes room for inputs of up to `rows` tokens. Errors: the budget has none.
@@ -61,33 +65,14 @@ impl MatmulScratch {
         (rows * widest_input(spec) + LINE + threads * TILE_ROWS * rows * size_of::<f32>()) as u64
     }
 
-    /// Multiplies every row of `x` with each target's matrix and adds its bias; the first `n_few` rows as a small batch.
-    pub(super) fn project(
-        &mut self,
-        kernels: &Kernels,
-        pool: &Pool,
-        store: &WeightStore,
-        x: &CpuTensor,
-        n_few: usize,
-        targets: &mut [Projection<CpuTensor>],
-    ) -> Result<(), StoreError> {
-        for target in targets.iter_mut() {
-            target.out.reshape(x.rows, target.weight.rows);
-        }
-        // Targets of one input nearly always share an activation type.
-        for targets in targets.chunk_by_mut(|a, b| activation(a) == activation(b)) {
-            self.quantise(kernels, pool, x, activation(&targets[0]));
-            self.multiply(kernels, pool, store, n_few, targets)?;
-        }
-        Ok(())
-    }
-
     /// Where the first cache line begins in the buffer of activations.
     fn first_line(&self) -> usize {
         self.activations.values().as_ptr().align_offset(LINE)
     }
 
-    fn quantise(&mut self, kernels: &Kernels, pool: &Pool, x: &CpuTensor, activation: ActivationType) {
+    /// Quantises the input of the products that follow.
+    pub(super) fn input(&mut self, kernels: &Kernels, pool: &Pool, x: &CpuTensor, activation: ActivationType) {
+        self.n_tokens = x.rows;
         let row_bytes = activation.row_bytes(x.width);
         let start = self.first_line();
         let activations = &mut self.activations.values_mut()[start..][..x.rows * row_bytes];
@@ -101,36 +86,30 @@ impl MatmulScratch {
         pool.run(x.rows, &|r, _| quantise(r, unsafe { shared.span(r, 0..row_bytes) }));
     }
 
-    /// Products of the quantised input with all rows of the targets.
-    fn multiply(
+    /// Multiplies every row of the input with the slabs' rows and adds the biases; the first `n_few` rows as they would be
+    /// alone.
+    pub(super) fn multiply(
         &self,
         kernels: &Kernels,
         pool: &Pool,
-        store: &WeightStore,
         n_few: usize,
         targets: &mut [Projection<CpuTensor>],
-    ) -> Result<(), StoreError> {
-        let mut ids = Vec::new();
-        targets.iter().for_each(|target| ids.extend(store.slabs_of(&target.weight)));
-        let products: Vec<Product> = targets.iter_mut().map(|target| Product::new(target, n_few)).collect();
-        let mut ids = &ids[..];
-        while !ids.is_empty() {
-            let slabs = store.slabs(ids)?;
-            self.multiply_slabs(kernels, pool, &Pieces::new(&products, &slabs));
-            ids = &ids[slabs.len()..];
-        }
-        Ok(())
+        slabs: &[SlabGuard<'_>],
+    ) {
+        let product = |target| Product::new(target, self.n_tokens, n_few);
+        let products: Vec<Product> = targets.iter_mut().map(product).collect();
+        self.multiply_pieces(kernels, pool, &Pieces::new(&products, slabs));
     }
 
-    /// Products of the quantised input with the rows of some slabs, on all threads.
-    fn multiply_slabs(&self, kernels: &Kernels, pool: &Pool, pieces: &Pieces) {
+    /// Products of the input with the rows of some slabs, on all threads.
+    fn multiply_pieces(&self, kernels: &Kernels, pool: &Pool, pieces: &Pieces) {
         let split = Split::new(pieces.n_units, pieces.min_units(), pool.threads());
         pool.run(split.n_tasks(), &|task, worker| {
             pieces.within(split.units(task), |piece, rows| self.multiply_rows(kernels, worker, piece, rows));
         });
     }
 
-    /// Products of the quantised input with some rows of a slab.
+    /// Products of the input with some rows of a slab.
     fn multiply_rows(&self, kernels: &Kernels, worker: usize, piece: &Piece, rows: Range<usize>) {
         let Product { quant, cols, row_bytes, n_tokens, n_few, bias, out, .. } = piece.product;
         let activations = &self.activations.values()[self.first_line()..];
@@ -172,7 +151,7 @@ impl MatmulScratch {
 
 /// A target as the threads see it.
 struct Product<'a> {
-    tensor: TensorId,
+    part: Part,
     quant: QuantType,
     cols: usize,
     /// Of the weights, in bytes.
@@ -203,12 +182,12 @@ struct Pieces<'a> {
 }
 
 impl<'a> Product<'a> {
-    fn new(target: &'a mut Projection<CpuTensor>, n_few: usize) -> Product<'a> {
-        let Matrix { tensor, quant, cols, .. } = target.weight;
-        let row_bytes = quant.row_bytes(cols).expect("the header's reader has checked the row length");
-        let (n_tokens, width) = (target.out.rows, target.out.width);
-        let out = SharedRows::new(target.out.values_mut(), width);
-        Product { tensor, quant, cols, row_bytes, n_tokens, n_few, bias: target.bias.map(|bias| bias.row(0)), out }
+    fn new(target: &'a mut Projection<CpuTensor>, n_tokens: usize, n_few: usize) -> Product<'a> {
+        let Matrix { part, quant, rows, cols } = target.weight;
+        let row_bytes = quant.row_bytes(cols).expect("the row length was checked when the header was read");
+        target.out.reshape(n_tokens, rows);
+        let out = SharedRows::new(target.out.values_mut(), rows);
+        Product { part, quant, cols, row_bytes, n_tokens, n_few, bias: target.bias.map(|bias| bias.row(0)), out }
     }
 }
 
@@ -219,7 +198,7 @@ impl<'a> Pieces<'a> {
         let is_long = products.iter().any(|product| product.n_tokens > product.n_few);
         let unit_rows = if is_long { LONG_UNIT_ROWS } else { UNIT_ROWS };
         let piece = |slab: &'a SlabGuard<'_>| {
-            while products[p].tensor != slab.tensor() {
+            while products[p].part != slab.part() {
                 p += 1;
             }
             let product = &products[p];
@@ -248,12 +227,8 @@ impl<'a> Pieces<'a> {
     }
 }
 
-fn activation<T>(target: &Projection<T>) -> ActivationType {
-    target.weight.quant.format().activation
-}
-
 /// Bytes of the widest quantised input row of a pass.
 fn widest_input(spec: &ModelSpec) -> usize {
-    let matrices = spec.pass_order().into_iter();
+    let matrices = spec.walk().map(|used| used.matrix);
     matrices.map(|m| m.quant.format().activation.row_bytes(m.cols)).max().unwrap_or(0)
 }

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Below this many elements an elementwise step is not worth waking threads for.
+pub(super) const MIN_ELEMENTS_TO_SPLIT: usize = 16 << 10;
+
 /// `n` units cut into tasks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Split {

@@ -1,67 +1,41 @@
-//! Which pages are free, and how many sequences have each of the others.
+//! The bytes of keys and values, wherever a backend keeps them.
 
-/// A page of the KV cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PageId(pub(crate) u32);
+use store::{ReadStats, StoreError};
 
-impl PageId {
-    /// Stands for a page that no token sees any more.
-    pub(crate) const GONE: PageId = PageId(u32::MAX);
-}
+use super::page::{KvRow, PageId};
+use super::sequences::Sequences;
+use crate::placement::Placement;
 
-/// The pages of a cache.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    /// How many sequences have a page.
-    n_owners: Vec<u32>,
-    /// Pages that none has. Those freed last are taken first: their memory has been used.
-    free: Vec<PageId>,
-}
+/// Pages of keys and values of all layers.
+pub trait KvPages: Send {
+    /// Rows of keys and values as the backend's operations make them.
+    type Tensor;
 
-impl Pages {
-    pub(crate) fn new(n: usize) -> Pages {
-        let n = u32::try_from(n).expect("a cache of 2^32 pages is larger than any memory");
-        Pages { n_owners: vec![0; n as usize], free: (0..n).rev().map(PageId).collect() }
-    }
+    /// Bytes of a page.
+    fn page_bytes(&self) -> usize;
 
-    pub(crate) fn n(&self) -> usize {
-        self.n_owners.len()
-    }
+    /// Begins a pass: copies shared pages that it writes, and makes all pages that it writes ready for that.
+    ///
+    /// Errors: a page cannot be moved. No token is lost, but copies were not made.
+    fn begin(&mut self, placement: &Placement, sequences: &Sequences) -> Result<(), StoreError>;
 
-    pub(crate) fn n_free(&self) -> usize {
-        self.free.len()
-    }
+    /// Stores keys and values of an attention step in the rows' slots.
+    fn append(&mut self, layer: usize, placement: &Placement, k: &Self::Tensor, v: &Self::Tensor);
 
-    /// A free page, which then has one owner.
-    pub(crate) fn take(&mut self) -> Option<PageId> {
-        let page = self.free.pop()?;
-        self.n_owners[page.0 as usize] = 1;
-        Some(page)
-    }
+    /// Copies keys and values of all layers from the first place of each pair to the second, in order. Both are in pages that
+    /// the last pass wrote.
+    fn copy_rows(&mut self, pairs: &[(KvRow, KvRow)]);
 
-    /// Gives a page one more owner.
-    pub(crate) fn share(&mut self, page: PageId) {
-        if page == PageId::GONE {
-            return;
-        }
-        assert!(self.n_owners[page.0 as usize] > 0, "{page:?} is free");
-        self.n_owners[page.0 as usize] += 1;
-    }
+    /// The bytes of a page, all layers.
+    ///
+    /// Errors: it cannot be read.
+    fn page(&mut self, page: PageId) -> Result<&[u8], StoreError>;
 
-    /// Takes an owner from a page.
-    pub(crate) fn release(&mut self, page: PageId) {
-        if page == PageId::GONE {
-            return;
-        }
-        let n_owners = &mut self.n_owners[page.0 as usize];
-        assert!(*n_owners > 0, "{page:?} is free");
-        *n_owners -= 1;
-        if *n_owners == 0 {
-            self.free.push(page);
-        }
-    }
+    /// The same, to be written whole.
+    ///
+    /// Errors: there is no place for it.
+    fn page_mut(&mut self, page: PageId, sequences: &Sequences) -> Result<&mut [u8], StoreError>;
 
-    pub(crate) fn is_shared(&self, page: PageId) -> bool {
-        self.n_owners[page.0 as usize] > 1
-    }
+    /// What was read of keys and values so far, and how long passes waited for it.
+    fn stats(&self) -> ReadStats;
 }

@@ -1,6 +1,6 @@
 //! What a token sees of the tokens before it.
 
-use super::PAGE_TOKENS;
+use super::page::PAGE_TOKENS;
 
 /// A window over the last tokens, and the first ones beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ impl Window {
         start < self.n_sinks || (first + 1).saturating_sub(self.len) < end
     }
 
-    /// The most pages that a sequence of `len` tokens needs, if passes take in up to `max_rows` and the last page's worth of
-    /// tokens may be taken back.
+    /// The most pages that a sequence of `len` tokens needs, if passes compute up to `max_rows` and the last page's worth of
+    /// tokens may be discarded.
     pub fn n_pages(self, len: usize, max_rows: usize) -> usize {
         let windowed = self.len.saturating_add(max_rows).div_ceil(PAGE_TOKENS).saturating_add(3);
         len.div_ceil(PAGE_TOKENS).min(windowed.saturating_add(self.n_sinks.div_ceil(PAGE_TOKENS)))

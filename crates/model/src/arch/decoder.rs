@@ -1,11 +1,13 @@
 //! Reads a decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated feed-forward step.
 
+use kernels::Activation;
+
 use super::keys::Keys;
 use super::tensors::Tensors;
 use super::{Arch, Bias};
 use crate::ModelError;
 use crate::gguf::Gguf;
-use crate::spec::{Attention, Dense, FeedForward, Layer, ModelSpec, Pooling, Rope};
+use crate::spec::{Attention, Branch, Dense, Layer, Linear, Mixer, ModelSpec, Norm, Pooling, Residual, Rope};
 
 /// More layers than any model has; bounds the work that a hostile file can ask for.
 const MAX_LAYERS: usize = 4096;
@@ -13,14 +15,17 @@ const MAX_LAYERS: usize = 4096;
 /// Llama 1's base, which files from before the key existed mean by leaving it out.
 const DEFAULT_ROPE_BASE: f32 = 10_000.0;
 
-/// Sizes that all layers share.
-struct Sizes {
+/// What the layers of a file have in common.
+struct Shared {
     dim: usize,
     n_heads: Vec<usize>,
     n_kv_heads: Vec<usize>,
     ffn: Vec<usize>,
     head_dim: Option<usize>,
     value_dim: Option<usize>,
+    norm_eps: f32,
+    window: Option<usize>,
+    rope: Rope,
 }
 
 /// Makes the description of a file's model; see `ModelSpec::from_gguf`.
@@ -33,24 +38,14 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
     if n_layers > MAX_LAYERS {
         return Err(keys.wrong("block_count", &format!("is {n_layers}, more than {MAX_LAYERS}")));
     }
-    let sizes = sizes(&keys, n_layers)?;
-    let dim = sizes.dim;
-    let norm_eps = keys
-        .positive("attention.layer_norm_rms_epsilon")?
-        .ok_or_else(|| keys.wrong("attention.layer_norm_rms_epsilon", "is missing"))?;
-
+    let shared = shared(arch, &keys, &tensors, n_layers)?;
+    let dim = shared.dim;
     let n_vocab = tensors.rows("token_embd.weight")?;
     let embedding = tensors.matrix("token_embd.weight", n_vocab, dim)?;
-    let layers = (0..n_layers).map(|i| layer(arch, &keys, &tensors, &sizes, i)).collect::<Result<Vec<_>, _>>()?;
-    let output_norm = tensors.vector("output_norm.weight", dim)?;
+    let layers = (0..n_layers).map(|i| layer(arch, &keys, &tensors, &shared, i)).collect::<Result<Vec<_>, _>>()?;
+    let output_norm = Norm { weight: tensors.vector("output_norm.weight", dim)?, eps: shared.norm_eps };
     let output = if tensors.has("output.weight") { tensors.matrix("output.weight", n_vocab, dim)? } else { embedding };
-    let rope = rope(arch, &keys, &tensors, &layers)?;
     let context_length = keys.required("context_length")?;
-    // Some files say 0 where there is none.
-    let sliding_window = match keys.count("attention.sliding_window")? {
-        0 => None,
-        len => usize::try_from(len).ok(),
-    };
     let pooling = pooling(&keys)?;
     keys.finish()?;
     tensors.finish()?;
@@ -63,14 +58,14 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         dim,
         n_vocab,
         context_length,
-        sliding_window,
         pooling,
-        norm_eps,
-        rope,
         embedding,
+        embedding_scale: 1.0,
         layers,
         output_norm,
-        output,
+        output: Linear { weight: output, bias: None },
+        logit_scale: 1.0,
+        logit_soft_cap: None,
     })
 }
 
@@ -92,58 +87,92 @@ fn refuse_experts(keys: &Keys) -> Result<(), ModelError> {
     }
 }
 
-fn sizes(keys: &Keys, n_layers: usize) -> Result<Sizes, ModelError> {
+fn shared(arch: &Arch, keys: &Keys, tensors: &Tensors, n_layers: usize) -> Result<Shared, ModelError> {
     let required = |name: &str| -> Result<Vec<usize>, ModelError> {
         keys.per_layer(name, n_layers)?.ok_or_else(|| keys.wrong(name, "is missing"))
     };
+    let dim = keys.required("embedding_length")?;
     let n_heads = required("attention.head_count")?;
     let n_kv_heads = keys.per_layer("attention.head_count_kv", n_layers)?.unwrap_or_else(|| n_heads.clone());
-    Ok(Sizes {
-        dim: keys.required("embedding_length")?,
+    let head_dim = keys.optional("attention.key_length")?;
+    let norm_eps = keys
+        .positive("attention.layer_norm_rms_epsilon")?
+        .ok_or_else(|| keys.wrong("attention.layer_norm_rms_epsilon", "is missing"))?;
+    // Some files say 0 where there is none.
+    let window = match keys.count("attention.sliding_window")? {
+        0 => None,
+        len => usize::try_from(len).ok(),
+    };
+    let narrowest = n_heads.iter().map(|n| head_dim.unwrap_or(dim / n)).min().expect("block_count is at least 1");
+    Ok(Shared {
+        dim,
+        ffn: required("feed_forward_length")?,
+        head_dim,
+        value_dim: keys.optional("attention.value_length")?,
+        norm_eps,
+        window,
+        rope: rope(arch, keys, tensors, narrowest)?,
         n_heads,
         n_kv_heads,
-        ffn: required("feed_forward_length")?,
-        head_dim: keys.optional("attention.key_length")?,
-        value_dim: keys.optional("attention.value_length")?,
     })
 }
 
-fn layer(arch: &Arch, keys: &Keys, tensors: &Tensors, sizes: &Sizes, i: usize) -> Result<Layer, ModelError> {
-    let (dim, n_heads, n_kv_heads, ffn) = (sizes.dim, sizes.n_heads[i], sizes.n_kv_heads[i], sizes.ffn[i]);
+fn layer(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Layer, ModelError> {
+    let norm = |name: &str| -> Result<Option<Norm>, ModelError> {
+        Ok(Some(Norm { weight: tensors.vector(&format!("blk.{i}.{name}.weight"), shared.dim)?, eps: shared.norm_eps }))
+    };
+    let step = |norm, mixer| Residual { branches: vec![Branch { norm, mixer, post_norm: None }], scale: 1.0 };
+    Ok(Layer {
+        residuals: vec![
+            step(norm("attn_norm")?, Mixer::Attention(attention(arch, keys, tensors, shared, i)?)),
+            step(norm("ffn_norm")?, Mixer::Dense(dense(tensors, shared, i)?)),
+        ],
+    })
+}
+
+fn attention(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Attention, ModelError> {
+    let (dim, n_heads, n_kv_heads) = (shared.dim, shared.n_heads[i], shared.n_kv_heads[i]);
     if n_heads % n_kv_heads != 0 {
         let problem = format!("is {n_kv_heads} in layer {i}, which does not divide its {n_heads} query heads");
         return Err(keys.wrong("attention.head_count_kv", &problem));
     }
-    if sizes.head_dim.is_none() && dim % n_heads != 0 {
+    if shared.head_dim.is_none() && dim % n_heads != 0 {
         let problem = format!("is {n_heads} in layer {i}, which does not divide the embedding length {dim}");
         return Err(keys.wrong("attention.head_count", &problem));
     }
-    let head_dim = sizes.head_dim.unwrap_or(dim / n_heads);
-    let value_dim = sizes.value_dim.unwrap_or(head_dim);
+    let head_dim = shared.head_dim.unwrap_or(dim / n_heads);
+    let value_dim = shared.value_dim.unwrap_or(head_dim);
     let linear = |stem: &str, rows, cols, bias| tensors.linear(&format!("blk.{i}.{stem}"), rows, cols, bias);
-    Ok(Layer {
-        attention_norm: tensors.vector(&format!("blk.{i}.attn_norm.weight"), dim)?,
-        attention: Attention {
-            query: linear("attn_q", n_heads * head_dim, dim, arch.qkv_bias)?,
-            key: linear("attn_k", n_kv_heads * head_dim, dim, arch.qkv_bias)?,
-            value: linear("attn_v", n_kv_heads * value_dim, dim, arch.qkv_bias)?,
-            output: linear("attn_output", dim, n_heads * value_dim, Bias::Optional)?,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            value_dim,
-        },
-        feed_forward_norm: tensors.vector(&format!("blk.{i}.ffn_norm.weight"), dim)?,
-        feed_forward: FeedForward::Dense(Dense {
-            gate: linear("ffn_gate", ffn, dim, Bias::Optional)?,
-            up: linear("ffn_up", ffn, dim, Bias::Optional)?,
-            down: linear("ffn_down", dim, ffn, Bias::Optional)?,
-        }),
+    Ok(Attention {
+        query: linear("attn_q", n_heads * head_dim, dim, arch.qkv_bias)?,
+        key: linear("attn_k", n_kv_heads * head_dim, dim, arch.qkv_bias)?,
+        value: linear("attn_v", n_kv_heads * value_dim, dim, arch.qkv_bias)?,
+        output: linear("attn_output", dim, n_heads * value_dim, Bias::Optional)?,
+        query_norm: None,
+        key_norm: None,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        value_dim,
+        rope: Some(shared.rope),
+        window: shared.window,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        soft_cap: None,
     })
 }
 
-fn rope(arch: &Arch, keys: &Keys, tensors: &Tensors, layers: &[Layer]) -> Result<Rope, ModelError> {
-    let head_dim = layers.iter().map(|l| l.attention.head_dim).min().expect("block_count is at least 1");
+fn dense(tensors: &Tensors, shared: &Shared, i: usize) -> Result<Dense, ModelError> {
+    let (dim, ffn) = (shared.dim, shared.ffn[i]);
+    let linear = |stem: &str, rows, cols| tensors.linear(&format!("blk.{i}.{stem}"), rows, cols, Bias::Optional);
+    Ok(Dense {
+        gate: linear("ffn_gate", ffn, dim)?,
+        up: linear("ffn_up", ffn, dim)?,
+        down: linear("ffn_down", dim, ffn)?,
+        activation: Activation::Silu,
+    })
+}
+
+fn rope(arch: &Arch, keys: &Keys, tensors: &Tensors, head_dim: usize) -> Result<Rope, ModelError> {
     let dims = keys.optional("rope.dimension_count")?.unwrap_or(head_dim);
     if dims > head_dim || dims % 2 != 0 {
         let problem = format!("is {dims}, which is odd or more than the head's {head_dim}");

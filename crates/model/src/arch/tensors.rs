@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::{Arch, Bias};
 use crate::ModelError;
 use crate::gguf::{Gguf, TensorInfo};
-use crate::spec::{Linear, Matrix, TensorId, Vector};
+use crate::spec::{Linear, Matrix, Part, TensorId, Vector};
 
 /// A file's tensors by name, with a record of which were claimed.
 pub(super) struct Tensors<'a> {
@@ -37,7 +37,7 @@ impl<'a> Tensors<'a> {
     pub(super) fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
         let (tensor, info) = self.claim(name)?;
         check_shape(info, &[cols, rows])?;
-        Ok(Matrix { tensor, quant: info.quant, rows, cols })
+        Ok(Matrix { part: Part::whole(tensor), quant: info.quant, rows, cols })
     }
 
     /// Claims a vector of `len`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use engine::EngineError;
-use model::ModelSpec;
+use model::{Mixer, ModelSpec};
 use model::gguf::{Array, Gguf, Value};
 use serde_json::json;
 
@@ -92,14 +92,19 @@ fn describe(spec: &ModelSpec, row: &mut impl FnMut(&str, String)) {
     row("parameters", millions(spec.n_parameters()));
     row("context", format!("{} tokens", spec.context_length));
     row("vocabulary", format!("{} tokens", spec.n_vocab));
-    let Some(layer) = spec.layers.first() else { return };
-    let a = &layer.attention;
     row("layers", format!("{} of width {}", spec.layers.len(), spec.dim));
-    row("attention", format!("{} heads, {} KV heads, {} wide", a.n_heads, a.n_kv_heads, a.head_dim));
-    let model::FeedForward::Dense(f) = &layer.feed_forward;
-    row("feed-forward", format!("{} wide", f.up.weight.rows));
-    row("rope", format!("base {}, {} of {} dimensions", spec.rope.base, spec.rope.dims, a.head_dim));
-    let tied = if spec.output == spec.embedding { "the embedding" } else { "of its own" };
+    for mixer in spec.layers.first().iter().flat_map(|layer| layer.mixers()) {
+        match mixer {
+            Mixer::Attention(a) => {
+                row("attention", format!("{} heads, {} KV heads, {} wide", a.n_heads, a.n_kv_heads, a.head_dim));
+                if let Some(rope) = &a.rope {
+                    row("rope", format!("base {}, {} of {} dimensions", rope.base, rope.dims, a.head_dim));
+                }
+            }
+            Mixer::Dense(f) => row("feed-forward", format!("{} wide", f.up.weight.rows)),
+        }
+    }
+    let tied = if spec.output.weight == spec.embedding { "the embedding" } else { "of its own" };
     row("output head", tied.to_owned());
 }
 

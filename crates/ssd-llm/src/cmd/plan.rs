@@ -95,7 +95,7 @@ fn picture(file: &ModelFile, plan: &ResidencyPlan) -> anyhow::Result<String> {
     let table = SlabTable::new(&file.spec)?;
     let mut of_layers = vec![Vec::new(); file.spec.layers.len() + 1];
     for (slab, residency) in table.all().iter().zip(&plan.residency) {
-        let layer = file.spec.layers.iter().position(|layer| layer.matrices().iter().any(|m| m.tensor == slab.tensor));
+        let layer = file.spec.walk().find(|used| used.matrix.part == slab.part).and_then(|used| used.layer);
         of_layers[layer.unwrap_or(file.spec.layers.len())].push(*residency);
     }
     let (head, layers) = of_layers.split_last().expect("the head comes last");

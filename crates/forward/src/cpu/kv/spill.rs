@@ -1,18 +1,19 @@
 //! Which pages are in memory and which in a file, where memory does not hold all.
 //!
 //! A page gets a place in memory when a pass writes to it. When there is none left, the oldest quarter of the pages in
-//! memory goes to the file, by their positions in their sequences: what lies far back is not written again unless many
-//! tokens are taken back. A page in the file is only read, one layer after another by whatever pass sees it; it comes back
-//! into memory when it is written.
+//! memory spills to the file, by their positions in their sequences: what lies far back is not written again unless many
+//! tokens are discarded. A page in the file is only read, layer by layer, by the passes that see it; it comes back into
+//! memory when it is written.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use store::{SpillFile, StoreError};
 
-use super::cache::PageMemory;
-use super::{PAGE_TOKENS, PageId, Sequences};
-use crate::Placement;
+use super::memory::PageMemory;
+use crate::kv::page::PageId;
+use crate::kv::sequences::Sequences;
+use crate::placement::Placement;
 
 /// Of the pages in memory, this share goes to the file at once.
 const SPILLED_SHARE: usize = 4;
@@ -38,7 +39,7 @@ pub(super) enum Place {
 }
 
 /// Places in memory and in the file.
-pub(super) struct Spill {
+pub(in crate::cpu) struct Spill {
     places: Vec<Place>,
     n_slots: usize,
     free_slots: Vec<u32>,
@@ -49,7 +50,7 @@ pub(super) struct Spill {
 impl Spill {
     /// Records that the file needs. Pages only go there when memory is full, and of those that are in use then, no more
     /// than a quarter of the memory and those that the pass brings back.
-    pub(super) fn n_records(n_pages: usize, pages_in_memory: usize) -> usize {
+    pub(in crate::cpu) fn n_records(n_pages: usize, pages_in_memory: usize) -> usize {
         n_pages.saturating_sub(pages_in_memory / 2)
     }
 
@@ -188,11 +189,10 @@ impl Spill {
 /// The pages that a pass writes, and whether each has tokens of before that must stay.
 pub(super) fn written(placement: &Placement) -> Vec<(PageId, bool)> {
     let mut written: Vec<(PageId, bool)> = Vec::new();
-    for row in &placement.rows {
-        let page = placement.pages[row.segment][row.position / PAGE_TOKENS];
-        if written.last().is_none_or(|(last, _)| *last != page) {
-            let is_copy = placement.copies.iter().any(|(_, to)| *to == page);
-            written.push((page, !row.position.is_multiple_of(PAGE_TOKENS) && !is_copy));
+    for place in placement.rows.iter().map(|row| placement.place(row)) {
+        if written.last().is_none_or(|(last, _)| *last != place.page) {
+            let is_copy = placement.copies.iter().any(|(_, to)| *to == place.page);
+            written.push((place.page, place.row > 0 && !is_copy));
         }
     }
     written
