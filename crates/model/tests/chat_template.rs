@@ -1,4 +1,4 @@
-//! Chat templates against Python's Jinja, and against templates that mean harm.
+//! Chat templates against Python's Jinja, and hostile templates.
 //!
 //! `data/chat_templates` holds a model's template and two of our own, ten conversations, and a hundred snippets that each
 //! exercise a corner of the language; `make_expected.py` recorded what Python makes of them. The comparison is byte for
@@ -117,11 +117,11 @@ fn long_conversations_render() {
     }
 }
 
-/// Templates that would run, or grow, for ever: each ends with an error, having used a bounded amount of memory.
+/// Templates that would run or grow without end: each fails, having used a bounded amount of memory.
 #[test]
 fn hostile_templates_fail() {
     let doubling = |value: &str| format!("{{% set x = {value} %}}{}", "{% set x = DOUBLE %}".repeat(60));
-    let hostile = [
+    assert_fail(&[
         "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}".to_owned(),
         "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}".to_owned(),
         "{{ range(10 ** 9) | list }}".to_owned(),
@@ -132,28 +132,101 @@ fn hostile_templates_fail() {
         doubling("[1]").replace("DOUBLE", "x + x") + "{{ x }}",
         doubling("[1]").replace("DOUBLE", "[x, x]") + "{{ x }}",
         doubling("[1]").replace("DOUBLE", "{'a': x, 'b': x}") + "{{ x == x }}",
-        "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}".to_owned(),
-        "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns }}".to_owned(),
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
         "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}".to_owned(),
+        "{% block a %}{{ self.a() }}{% endblock %}".to_owned(),
         "{% for a in [[1]] recursive %}{{ loop([a]) }}{% endfor %}".to_owned(),
-        "{{ [".to_owned() + &"[".repeat(5000) + &"]".repeat(5000) + " }}",
-        "{% if true %}".repeat(5000),
-        format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
-        format!("{{{{ a{} }}}}", ".b".repeat(50_000)),
         "x".repeat(1 << 20),
-    ];
-    for template in hostile {
-        let start = template.chars().take(100).collect::<String>();
-        assert!(render_alone(&template).is_err(), "{start}");
+    ]);
+}
+
+/// Text that nests deeper than the stack of the render thread, in each way that the language has.
+#[test]
+fn deeply_nested_templates_fail() {
+    let nested = |before: &str, inner: &str, after: &str| before.repeat(20_000) + inner + &after.repeat(20_000);
+    let inside = |before, inner, after| format!("{{{{ {} }}}}", nested(before, inner, after));
+    assert_fail(&[
+        inside("(", "1", ")"),
+        inside("[", "1", "]"),
+        inside("{1:", "1", "}"),
+        inside("a[", "1", "]"),
+        inside("f(", "1", ")"),
+        inside("-", "1", ""),
+        inside("not ", "1", ""),
+        inside("", "a", ".b"),
+        inside("", "a", "[0]"),
+        inside("", "a", "()"),
+        inside("", "a", "|e"),
+        inside("", "a", " is a"),
+        inside("", "a", "+a"),
+        inside("", "a", " and a"),
+        inside("", "a", " if a"),
+        inside("", "a", " if a else a"),
+        format!("{{% for {} in [] %}}{{% endfor %}}", nested("(", "a", ")")),
+        nested("{%if a%}", "", ""),
+        nested("{%for a in b%}", "", "{%endfor%}"),
+        nested("{%macro f()%}", "", ""),
+        nested("{%with%}", "", ""),
+        "{% if a %}".to_owned() + &"{%elif a%}".repeat(10_000) + "{% endif %}",
+        ("{% if a %}".to_owned() + &"{% elif a %}".repeat(100)).repeat(20),
+    ]);
+    // In small pieces, each tag within its limit.
+    for (before, after) in [("{%if 1%}", "{%endif%}"), ("{%for a in [1]%}", "{%endfor%}"), ("{%with%}", "{%endwith%}")]
+    {
+        assert_fail(&[before.repeat(1000) + &after.repeat(1000)]);
     }
 }
 
-/// Compiling these is deep work, but they are as good as any.
+/// Values that would nest deeper than the stack of the render thread, or hold themselves.
+#[test]
+fn deeply_nested_values_fail() {
+    let grown = |start: &str, next: &str| {
+        format!(
+            "{{% set n = namespace(x={start}) %}}{{% for i in range(99999) %}}{{% set n.x = {next} %}}{{% endfor %}}"
+        )
+    };
+    assert_fail(&[
+        grown("[]", "[n.x]"),
+        grown("[]", "{'a': n.x}"),
+        grown("[1]", "n.x[:]"),
+        grown("[1]", "[n.x[:]]"),
+        grown("[1]", "n.x * 1"),
+        grown("[1]", "n.x | reverse"),
+        grown("{}", "n.x | chain({})"),
+        grown("1", "namespace(x=n.x)"),
+        "{% set n = namespace() %}{% set n.x = n %}{{ n }}".to_owned(),
+        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}".to_owned(),
+        "{% set n = namespace() %}{% for i in [1] %}{% set n.x = loop %}{% endfor %}".to_owned(),
+        format!(
+            "{{% for a in [[1]] recursive %}}{{{{ loop([{}a{}]) }}}}{{% endfor %}}",
+            "[".repeat(70),
+            "]".repeat(70)
+        ),
+    ]);
+}
+
+fn assert_fail(templates: &[String]) {
+    for template in templates {
+        let start = template.chars().take(100).collect::<String>();
+        assert!(render_alone(template).is_err(), "{start}");
+    }
+}
+
+/// These are unusual, but not hostile.
 #[test]
 fn long_chains_compile() {
-    let elif = format!("{{% if false %}}{}{{% else %}}end{{% endif %}}", "{% elif false %}x".repeat(5000));
+    let elif = format!("{{% if false %}}{}{{% else %}}end{{% endif %}}", "{% elif false %}x".repeat(1000));
     assert_eq!(render_alone(&elif).as_deref(), Ok("end"));
     let sum = format!("{{{{ 0{} }}}}", "+1".repeat(400));
     assert_eq!(render_alone(&sum).as_deref(), Ok("400"));
+    let ifs = "{% if true %}".repeat(100) + "x" + &"{% endif %}".repeat(100);
+    assert_eq!(render_alone(&ifs).as_deref(), Ok("x"));
+    let elifs = "{% if false %}{% elif true %}{% endif %}".repeat(2000);
+    assert_eq!(render_alone(&elifs).as_deref(), Ok(""));
+    // Each call is two lists deeper and its argument 400 iterators long.
+    let calls = format!(
+        "{{% macro f(x, n) %}}{{% if n %}}{{{{ f([[x{}]], n - 1) }}}}{{% endif %}}{{% endmacro %}}{{{{ f([1], 30) }}}}",
+        "*1".repeat(400)
+    );
+    assert_eq!(render_alone(&calls).as_deref(), Ok(""));
 }

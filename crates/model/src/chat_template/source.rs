@@ -1,28 +1,34 @@
-//! What happens to a template's text before it is compiled.
+//! Rewrites a template's text before it is compiled, and limits its nesting.
 //!
 //! Line ends become `\n`, as in Jinja. `{% generation %}` blocks, which mark the assistant's words for training, become
-//! plain scopes. Values that `set` and `for` take go through the filters of `bounded`. Sizes are limited here, because
-//! compiling takes time quadratic in the length of an operator chain.
+//! plain scopes. Values that `set` and `for` take go through the filters of `bounded`.
+//!
+//! The template library limits how deep brackets and blocks nest, but not `elif` chains nor chains of operators, on
+//! whose length its parser or compiler recurses. So `elif` tags and the length of a tag are limited here; compiling also
+//! takes time quadratic in the length of an operator chain.
 //!
 //! Tags are cut as the template library cuts them; where the two would differ, the library refuses the template.
 
-use super::bounded::{ASSIGNED, ITERATED};
+use super::bounded::{ASSIGNED, ITERATED, STORED};
 
 /// The longest template. The longest one seen in published models has 17 KB.
 const MAX_SOURCE_BYTES: usize = 128 << 10;
 /// The longest tag, counted without strings and white space. The longest one seen has 151.
 const MAX_TAG_BYTES: usize = 1024;
+/// The `elif` tags of all open `if` blocks together; each takes 1.2 KiB of stack to compile.
+const MAX_OPEN_ELIFS: usize = 1000;
 
 /// Checks and rewrites a template.
 ///
-/// Errors: it is too large, or has a tag that is too long.
+/// Errors: it is too large, has a tag that is too long, or too many `elif` tags.
 pub(super) fn prepare(source: &str) -> Result<String, String> {
     if source.len() > MAX_SOURCE_BYTES {
-        return Err(format!("{} bytes of template; the limit is {MAX_SOURCE_BYTES}", source.len()));
+        return Err(format!("the template has {} bytes, more than {MAX_SOURCE_BYTES}", source.len()));
     }
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
+    let mut elifs = OpenElifs::default();
     while let Some(start) = rest.find('{') {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
@@ -33,60 +39,107 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
             Some(b'%') => tag_length(rest, "%}")?,
             _ => 1,
         };
-        push_tag(&mut out, &rest[..length])?;
+        if let Some(tag) = split_tag(&rest[..length]) {
+            elifs.count(tag.name)?;
+            tag.write(&mut out)?;
+        } else {
+            out.push_str(&rest[..length]);
+        }
         rest = &rest[length..];
     }
     out.push_str(rest);
     Ok(out)
 }
 
-/// Writes a tag: blocks that mark training text as scopes, assignments and loops with their guards.
-fn push_tag(out: &mut String, tag: &str) -> Result<(), String> {
-    let Some((open, name, body, close)) = split_tag(tag) else {
-        out.push_str(tag);
-        return Ok(());
-    };
-    let rewritten = match name {
-        "generation" => Some(("with", body.to_owned())),
-        "endgeneration" => Some(("endwith", body.to_owned())),
-        "set" => guard_set(body)?.map(|body| (name, body)),
-        "for" => guard_for(body)?.map(|body| (name, body)),
-        _ => None,
-    };
-    match rewritten {
-        Some((name, body)) => out.extend([open, name, &body, close]),
-        None => out.push_str(tag),
-    }
-    Ok(())
+/// Counts the `elif` tags of the `if` blocks that are open.
+#[derive(Default)]
+struct OpenElifs {
+    total: usize,
+    /// Their number in each open `if` block, outermost first.
+    by_if: Vec<usize>,
 }
 
-/// A block tag as its opening with white space, its name, what follows, and its closing.
-fn split_tag(tag: &str) -> Option<(&str, &str, &str, &str)> {
+impl OpenElifs {
+    /// Counts a tag by its name.
+    ///
+    /// Errors: too many are open.
+    fn count(&mut self, name: &str) -> Result<(), String> {
+        match (name, self.by_if.last_mut()) {
+            ("if", _) => self.by_if.push(0),
+            ("elif", Some(n)) => (*n, self.total) = (*n + 1, self.total + 1),
+            ("endif", Some(_)) => self.total -= self.by_if.pop().unwrap_or(0),
+            _ => {}
+        }
+        if self.total > MAX_OPEN_ELIFS {
+            return Err(format!("more than {MAX_OPEN_ELIFS} `elif` tags are nested or follow each other"));
+        }
+        Ok(())
+    }
+}
+
+/// A block tag: its opening with white space, its name, what follows, and its closing.
+struct Tag<'t> {
+    open: &'t str,
+    name: &'t str,
+    body: &'t str,
+    close: &'t str,
+}
+
+fn split_tag(tag: &str) -> Option<Tag<'_>> {
     let body = tag.strip_prefix("{%")?.trim_start_matches(['-', '+']).trim_start();
     let (open, rest) = tag.split_at(tag.len() - body.len());
     let (name, rest) = rest.split_at(rest.find(|c: char| !is_word(c)).unwrap_or(rest.len()));
     let body = rest.strip_suffix("%}")?;
     let body = body.strip_suffix(['-', '+']).unwrap_or(body);
-    Some((open, name, body, &rest[body.len()..]))
+    Some(Tag { open, name, body, close: &rest[body.len()..] })
 }
 
-/// `set target = value` or `set target | filters` with its guard; nothing for a `set` block of plain text.
-fn guard_set(body: &str) -> Result<Option<String>, String> {
+impl Tag<'_> {
+    /// Writes the tag: training marks as scopes, assignments and loops with their guards.
+    fn write(&self, out: &mut String) -> Result<(), String> {
+        let &Tag { open, name, body, close } = self;
+        match name {
+            "generation" => out.extend([open, "with", body, close]),
+            "endgeneration" => out.extend([open, "endwith", body, close]),
+            "set" => out.extend([open, name, &guard_set(body)?, close]),
+            "for" => {
+                let (body, guard) = guard_for(body)?;
+                out.extend([open, name, &body, close]);
+                // The same closing, so that white space after the loop's tag is treated the same.
+                guard.iter().for_each(|guard| out.extend(["{% set ", guard, close]));
+            }
+            _ => out.extend([open, name, body, close]),
+        }
+        Ok(())
+    }
+}
+
+/// The body of a `set` tag with a guard around its value or filters; a `set` block of plain text needs none.
+fn guard_set(body: &str) -> Result<String, String> {
+    // A target with a dot is an attribute of a namespace.
+    let guard = |target: &str| if target.contains('.') { STORED } else { ASSIGNED };
     if let Some(at) = top_level(body, |rest, _| rest.starts_with('='))? {
         let (target, value) = (&body[..at], &body[at + 1..]);
-        return Ok(Some(format!("{target}=({value})|{ASSIGNED} ")));
+        return Ok(format!("{target}=({value})|{} ", guard(target)));
     }
-    let filtered = top_level(body, |rest, _| rest.starts_with('|'))?.is_some();
-    Ok(filtered.then(|| format!("{body}|{ASSIGNED} ")))
+    Ok(match top_level(body, |rest, _| rest.starts_with('|'))? {
+        Some(at) => format!("{body}|{} ", guard(&body[..at])),
+        None => body.to_owned(),
+    })
 }
 
-/// `for target in value if condition` with its guard.
-fn guard_for(body: &str) -> Result<Option<String>, String> {
-    let Some(at) = top_level(body, |rest, before| starts_word(rest, before, "in"))? else { return Ok(None) };
+/// The body of `for target in value if condition` with its guard. A recursive loop also needs the body of a `set` tag
+/// that guards its items, since those of `loop(items)` pass no other guard.
+fn guard_for(body: &str) -> Result<(String, Option<String>), String> {
+    let Some(at) = top_level(body, |rest, before| starts_word(rest, before, "in"))? else {
+        return Ok((body.to_owned(), None));
+    };
     let (target, value) = (&body[..at], &body[at + 2..]);
     let ends = |rest: &str, before| starts_word(rest, before, "if") || starts_word(rest, before, "recursive");
     let end = top_level(value, ends)?.unwrap_or(value.len());
-    Ok(Some(format!("{target}in ({})|{ITERATED} {}", &value[..end], &value[end..])))
+    let recursive = top_level(value, |rest, before| starts_word(rest, before, "recursive"))?.is_some();
+    let guard = recursive.then(|| format!("{target}=({target})|{ASSIGNED} "));
+    Ok((format!("{target}in ({})|{ITERATED} {}", &value[..end], &value[end..]), guard))
 }
 
 fn is_word(character: char) -> bool {
