@@ -45,3 +45,10 @@ pub enum ModelError {
         problem: Box<ModelError>,
     },
 }
+
+impl ModelError {
+    /// The error for the metadata key `key`.
+    pub(crate) fn metadata(key: &str, problem: impl Into<String>) -> ModelError {
+        ModelError::Metadata { key: key.to_owned(), problem: problem.into() }
+    }
+}

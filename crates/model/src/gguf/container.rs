@@ -7,11 +7,12 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::file::{GgufFile, Part};
+use super::file::{GgufFile, OpenedFile};
 use super::header::Header;
 use super::split::join;
-use super::{Metadata, TensorInfo};
-use crate::ModelError;
+use super::metadata::Metadata;
+use super::tensor::TensorInfo;
+use crate::error::ModelError;
 
 /// The header of a GGUF model, which is one file or several.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ impl Gguf {
     /// type that this program does not have; a part is missing, of another model, or named unlike
     /// `NAME-00001-of-00003.gguf`. The message names the file, the place and the cure.
     pub fn open(path: &Path) -> Result<Gguf, ModelError> {
-        let given = Part::open(path)?;
+        let given = OpenedFile::open(path)?;
         let (header, files) = match given.header.split {
             None => (given.header, vec![given.file]),
             Some(split) => join(given, split)?,

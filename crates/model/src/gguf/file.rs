@@ -1,7 +1,7 @@
 //! One file of a model on disk: its header, read, and what tells it from another that takes its place.
 //!
 //! [`GgufFile`] is what stays known of a file whose header was read, [`FileStamp`] what it was at that moment: whoever
-//! opens it later compares stamps before trusting offsets that the header gave. `Part` is the two with the header.
+//! opens it later compares stamps before trusting offsets that the header gave. `OpenedFile` is the two with the header.
 //! Which files make a model is `split`'s business.
 
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::header::Header;
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// A file of a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,16 +62,16 @@ impl FileStamp {
 }
 
 /// A file with its header: a whole model or a part of one.
-pub(super) struct Part {
+pub(super) struct OpenedFile {
     pub(super) file: GgufFile,
     pub(super) header: Header,
 }
 
-impl Part {
+impl OpenedFile {
     /// Reads the header of the file at `path`.
     ///
     /// Errors: the file cannot be read, or [`Header::read`] fails; with the path.
-    pub(super) fn open(path: &Path) -> Result<Part, ModelError> {
+    pub(super) fn open(path: &Path) -> Result<OpenedFile, ModelError> {
         let io_error = |source| ModelError::Io { path: path.display().to_string(), source };
         // Looked at before it is opened: opening a named pipe would wait for its writer.
         let about = fs::metadata(path).map_err(io_error)?;
@@ -83,7 +83,7 @@ impl Part {
         // Before the header, so that a change while it is read is seen later.
         let stamp = FileStamp::of(&file).map_err(io_error)?;
         let header = Header::read(file, stamp.len).map_err(in_file(path))?;
-        Ok(Part { file: GgufFile { path: path.to_owned(), len: stamp.len, stamp: Some(stamp) }, header })
+        Ok(OpenedFile { file: GgufFile { path: path.to_owned(), len: stamp.len, stamp: Some(stamp) }, header })
     }
 }
 

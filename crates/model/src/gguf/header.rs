@@ -11,8 +11,9 @@ use super::not_gguf::{LOOK_BYTES, not_gguf};
 use super::reader::Reader;
 use super::split::Split;
 use super::tensor_table::{self, Layout, TensorTable, read_tensors};
-use super::{Metadata, limits};
-use crate::ModelError;
+use super::limits;
+use super::metadata::Metadata;
+use crate::error::ModelError;
 
 const MAGIC: &[u8] = b"GGUF";
 
@@ -91,7 +92,7 @@ fn alignment(metadata: &Metadata) -> Result<u64, ModelError> {
     let alignment = metadata.integer(KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
     if !alignment.is_power_of_two() || alignment > limits::ALIGNMENT {
         let problem = format!("is {alignment}, not a power of two up to {}: the file is damaged", limits::ALIGNMENT);
-        return Err(ModelError::Metadata { key: KEY.to_owned(), problem });
+        return Err(ModelError::metadata(KEY, problem));
     }
     Ok(alignment)
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::value::{Array, StringArray, Value};
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// Metadata in file order, looked up by key.
 ///
@@ -25,7 +25,7 @@ impl Metadata {
     /// Errors: the key is there already.
     pub fn insert(&mut self, key: String, value: Value) -> Result<(), ModelError> {
         if self.index.contains_key(&key) {
-            return Err(wrong(&key, "appears twice"));
+            return Err(ModelError::metadata(&key, "appears twice"));
         }
         self.index.insert(key.clone(), self.entries.len());
         self.entries.push((key, value));
@@ -54,9 +54,9 @@ impl Metadata {
             Value::I16(v) => u64::try_from(v).ok(),
             Value::I32(v) => u64::try_from(v).ok(),
             Value::I64(v) => u64::try_from(v).ok(),
-            _ => return Err(wrong(key, "is not an integer")),
+            _ => return Err(ModelError::metadata(key, "is not an integer")),
         };
-        number.map(Some).ok_or_else(|| wrong(key, "is negative"))
+        number.map(Some).ok_or_else(|| ModelError::metadata(key, "is negative"))
     }
 
     /// A real number.
@@ -66,7 +66,7 @@ impl Metadata {
             Some(Value::F32(v)) => Ok(Some(*v)),
             #[expect(clippy::cast_possible_truncation, reason = "f32 is what the arithmetic uses")]
             Some(Value::F64(v)) => Ok(Some(*v as f32)),
-            Some(_) => Err(wrong(key, "is not a float")),
+            Some(_) => Err(ModelError::metadata(key, "is not a float")),
         }
     }
 
@@ -75,7 +75,7 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Bool(v)) => Ok(Some(*v)),
-            Some(_) => Err(wrong(key, "is not a boolean")),
+            Some(_) => Err(ModelError::metadata(key, "is not a boolean")),
         }
     }
 
@@ -84,7 +84,7 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(v)) => Ok(Some(v)),
-            Some(_) => Err(wrong(key, "is not a string")),
+            Some(_) => Err(ModelError::metadata(key, "is not a string")),
         }
     }
 
@@ -93,7 +93,7 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Array(Array::String(v))) => Ok(Some(v)),
-            Some(_) => Err(wrong(key, "is not an array of strings")),
+            Some(_) => Err(ModelError::metadata(key, "is not an array of strings")),
         }
     }
 
@@ -102,11 +102,7 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::Array(v)) => Ok(Some(v)),
-            Some(_) => Err(wrong(key, "is not an array")),
+            Some(_) => Err(ModelError::metadata(key, "is not an array")),
         }
     }
-}
-
-fn wrong(key: &str, problem: &str) -> ModelError {
-    ModelError::Metadata { key: key.to_owned(), problem: problem.to_owned() }
 }

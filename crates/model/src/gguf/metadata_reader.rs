@@ -8,8 +8,9 @@ use std::io::Read;
 
 use super::limits;
 use super::reader::{Place, Reader};
-use super::{Array, Metadata, StringArray, Value};
-use crate::ModelError;
+use super::metadata::Metadata;
+use super::value::{Array, StringArray, Value};
+use crate::error::ModelError;
 
 /// Bytes of the smallest entry: an empty key's length, a type number, a one-byte value.
 pub(super) const SMALLEST_ENTRY: u64 = 8 + 4 + 1;

@@ -9,20 +9,20 @@
 //! Deliberately absent: reading tensor bytes, the meaning of keys (but `general.alignment` and
 //! `split.*`) and of tensor names.
 
-mod container;
+pub(crate) mod container;
 mod file;
 mod ggml_types;
 mod header;
 mod limits;
-mod metadata;
+pub(crate) mod metadata;
 mod metadata_reader;
 mod not_gguf;
 mod printable;
 mod reader;
 mod split;
-mod tensor;
+pub(crate) mod tensor;
 mod tensor_table;
-mod value;
+pub(crate) mod value;
 
 pub use container::Gguf;
 pub use file::{FileStamp, GgufFile};

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use super::limits;
 use super::printable::printable;
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// Bytes per read call: large enough to make the calls of a 30 MiB header few, small beside any budget.
 const BUFFER_BYTES: usize = 128 << 10;

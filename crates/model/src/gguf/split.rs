@@ -10,11 +10,11 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::Metadata;
-use super::file::{GgufFile, Part, in_file};
+use super::metadata::Metadata;
+use super::file::{GgufFile, OpenedFile, in_file};
 use super::header::Header;
 use super::limits;
-use crate::ModelError;
+use crate::error::ModelError;
 
 const NO: &str = "split.no";
 const COUNT: &str = "split.count";
@@ -41,16 +41,16 @@ impl Split {
             None | Some(0 | 1) => return Ok(None),
             Some(count) if count > limits::PARTS => {
                 let most = limits::PARTS;
-                return Err(wrong(COUNT, format!("is {count}, more than {most} files: the file is damaged")));
+                return Err(ModelError::metadata(COUNT, format!("is {count}, more than {most} files: the file is damaged")));
             }
             Some(count) => count,
         };
         let Some(no) = metadata.integer(NO)? else {
-            return Err(wrong(NO, format!("is missing, but {COUNT} is {count}: the file is damaged; fetch it again")));
+            return Err(ModelError::metadata(NO, format!("is missing, but {COUNT} is {count}: the file is damaged; fetch it again")));
         };
         if no >= count {
             let problem = format!("is {no}, but {count} files are numbered 0 to {}: the file is damaged", count - 1);
-            return Err(wrong(NO, problem));
+            return Err(ModelError::metadata(NO, problem));
         }
         let small = |number| u16::try_from(number).expect("at most PARTS");
         Ok(Some(Split { no: small(no), count: small(count), n_tensors: metadata.integer(N_TENSORS)? }))
@@ -76,7 +76,7 @@ impl Split {
 ///
 /// Errors: `given` has a name that the others cannot be found from; one of them is missing, cannot be read or does not
 /// belong to the others.
-pub(super) fn join(given: Part, split: Split) -> Result<(Header, Vec<GgufFile>), ModelError> {
+pub(super) fn join(given: OpenedFile, split: Split) -> Result<(Header, Vec<GgufFile>), ModelError> {
     let given_path = given.file.path.clone();
     let paths = part_paths(&given_path, split).map_err(in_file(&given_path))?;
     let (mut given, mut expected, mut files) = (Some(given), split, Vec::new());
@@ -84,7 +84,7 @@ pub(super) fn join(given: Part, split: Split) -> Result<(Header, Vec<GgufFile>),
     for (no, path) in (0..).zip(&paths) {
         let part = match given.take_if(|_| no == split.no) {
             Some(part) => part,
-            None => Part::open(path)?,
+            None => OpenedFile::open(path)?,
         };
         expected.no = no;
         expected.n_tensors = agreed_tensors(part.header.split, expected).map_err(in_file(path))?;
@@ -147,7 +147,7 @@ fn agreed_tensors(found: Option<Split>, expected: Split) -> Result<Option<u64>, 
     }
     match (found.n_tensors, expected.n_tensors) {
         (Some(here), Some(there)) if here != there => {
-            Err(wrong(N_TENSORS, format!("is {here} here and {there} in another part: one is of another model")))
+            Err(ModelError::metadata(N_TENSORS, format!("is {here} here and {there} in another part: one is of another model")))
         }
         (here, there) => Ok(here.or(there)),
     }
@@ -156,7 +156,7 @@ fn agreed_tensors(found: Option<Split>, expected: Split) -> Result<Option<u64>, 
 fn check_total(header: &Header, split: Split) -> Result<(), ModelError> {
     let n_tensors = header.table.tensors.len() as u64;
     match split.n_tensors {
-        Some(claimed) if claimed != n_tensors => Err(wrong(
+        Some(claimed) if claimed != n_tensors => Err(ModelError::metadata(
             N_TENSORS,
             format!(
                 "is {claimed}, but the {} parts hold {n_tensors} tensors: one is damaged or of another model; \
@@ -166,8 +166,4 @@ fn check_total(header: &Header, split: Split) -> Result<(), ModelError> {
         )),
         _ => Ok(()),
     }
-}
-
-fn wrong(key: &str, problem: String) -> ModelError {
-    ModelError::Metadata { key: key.to_owned(), problem }
 }

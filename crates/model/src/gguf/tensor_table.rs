@@ -8,12 +8,12 @@ use std::io::Read;
 
 use kernels::QuantType;
 
-use super::TensorInfo;
+use super::tensor::TensorInfo;
 use super::ggml_types::unsupported_type_name;
 use super::limits;
 use super::printable::printable;
 use super::reader::{Place, Reader};
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// Bytes of the smallest entry: an empty name's length, one dimension with its count, a type number, an offset.
 pub(super) const SMALLEST_ENTRY: u64 = 8 + 4 + 8 + 4 + 8;

@@ -9,10 +9,10 @@ use hashbrown::HashMap;
 use super::byte_table::char_of;
 use super::merge_chain::{ABSENT, Merge, MergeChain};
 use super::pre_tokenizer::PreTokenizer;
-use super::vocabulary::{TokenId, Vocabulary, wrong};
+use super::vocabulary::{TokenId, Vocabulary};
 use super::word_memory::WordMemory;
-use crate::ModelError;
-use crate::gguf::Metadata;
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
 
 const MERGES: &str = "tokenizer.ggml.merges";
 
@@ -38,7 +38,7 @@ impl ByteLevel {
         vocabulary: &Vocabulary,
         pre_tokenizer: PreTokenizer,
     ) -> Result<ByteLevel, ModelError> {
-        let texts = metadata.strings(MERGES)?.ok_or_else(|| wrong(MERGES, "is missing"))?;
+        let texts = metadata.strings(MERGES)?.ok_or_else(|| ModelError::metadata(MERGES, "is missing"))?;
         let mut merges = HashMap::with_capacity(texts.len());
         let mut text = Vec::new();
         for (rank, merge) in (0..).zip(texts.iter()) {

@@ -8,9 +8,9 @@ use super::partition::{Fragment, SpecialTokenFinder};
 use super::pre_tokenizer::PreTokenizer;
 use super::sentence_piece::SentencePiece;
 use super::special::{SpecialDefaults, SpecialIds};
-use super::vocabulary::{TokenId, TokenKind, Vocabulary, wrong};
-use crate::ModelError;
-use crate::gguf::Metadata;
+use super::vocabulary::{TokenId, TokenKind, Vocabulary};
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -57,14 +57,14 @@ impl Tokenizer {
     /// Errors: the vocabulary is missing, empty or contradicts itself, a special id lies outside it, or it is of a kind
     /// other than `llama` and `gpt2`; the message names the key.
     pub fn from_metadata(metadata: &Metadata) -> Result<Tokenizer, ModelError> {
-        let model = metadata.string(MODEL)?.ok_or_else(|| wrong(MODEL, "is missing"))?;
+        let model = metadata.string(MODEL)?.ok_or_else(|| ModelError::metadata(MODEL, "is missing"))?;
         let mut vocabulary = Vocabulary::from_metadata(metadata)?;
         let (special, algorithm) = match model {
             "llama" => sentence_piece(metadata, &mut vocabulary)?,
             "gpt2" => byte_level(metadata, &mut vocabulary)?,
             other => {
                 let problem = format!("is {other}, which this program does not have; it has llama and gpt2");
-                return Err(wrong(MODEL, &problem));
+                return Err(ModelError::metadata(MODEL, problem));
             }
         };
         let special_tokens = SpecialTokenFinder::new(metadata, &vocabulary)?;

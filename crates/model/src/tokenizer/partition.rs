@@ -8,8 +8,8 @@ use std::ops::Range;
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, Input, MatchKind};
 
 use super::vocabulary::{TokenId, TokenKind, Vocabulary};
-use crate::ModelError;
-use crate::gguf::Metadata;
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
 
 /// A stretch of the text, in order.
 #[derive(Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 
-use crate::ModelError;
+use crate::error::ModelError;
 
 /// One way to cut words.
 pub(super) struct Row {

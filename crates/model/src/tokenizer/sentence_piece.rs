@@ -8,10 +8,11 @@
 use std::borrow::Cow;
 
 use super::merge_chain::{ABSENT, Merge, MergeChain, Symbol};
-use super::vocabulary::{TokenId, TokenKind, Vocabulary, one_per_token, wrong};
+use super::vocabulary::{TokenId, TokenKind, Vocabulary, one_per_token};
 use super::word_memory::WordMemory;
-use crate::ModelError;
-use crate::gguf::{Array, Metadata};
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
+use crate::gguf::value::Array;
 
 const SCORES: &str = "tokenizer.ggml.scores";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
@@ -39,8 +40,8 @@ impl SentencePiece {
     ) -> Result<SentencePiece, ModelError> {
         let scores = match metadata.array(SCORES)? {
             Some(Array::F32(scores)) => scores,
-            Some(_) => return Err(wrong(SCORES, "is not an array of 32-bit floats")),
-            None => return Err(wrong(SCORES, "is missing")),
+            Some(_) => return Err(ModelError::metadata(SCORES, "is not an array of 32-bit floats")),
+            None => return Err(ModelError::metadata(SCORES, "is missing")),
         };
         one_per_token(SCORES, scores.len(), vocabulary.len())?;
         Ok(SentencePiece {

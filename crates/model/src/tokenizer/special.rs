@@ -4,9 +4,9 @@
 //! well-known end. Some files give such tokens the wrong kind; [`SpecialIds::from_metadata`] mends it. Both lists of
 //! texts are llama.cpp's (MIT), so that the same models stop at the same tokens.
 
-use super::vocabulary::{TokenId, TokenKind, Vocabulary, wrong};
-use crate::ModelError;
-use crate::gguf::Metadata;
+use super::vocabulary::{TokenId, TokenKind, Vocabulary};
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
 
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
@@ -136,7 +136,7 @@ fn token_id(metadata: &Metadata, key: &str, vocabulary: &Vocabulary) -> Result<O
     let Some(number) = metadata.integer(key)? else { return Ok(None) };
     match TokenId::try_from(number) {
         Ok(id) if (id as usize) < vocabulary.len() => Ok(Some(id)),
-        _ => Err(wrong(key, &format!("is {number}, but the vocabulary has {} tokens", vocabulary.len()))),
+        _ => Err(ModelError::metadata(key, format!("is {number}, but the vocabulary has {} tokens", vocabulary.len()))),
     }
 }
 
@@ -149,7 +149,7 @@ fn added(
     id: Option<TokenId>,
 ) -> Result<Option<TokenId>, ModelError> {
     match metadata.boolean(key)? {
-        Some(true) if id.is_none() => Err(wrong(id_key, &format!("is missing, but {key} is true"))),
+        Some(true) if id.is_none() => Err(ModelError::metadata(id_key, format!("is missing, but {key} is true"))),
         stated => Ok(id.filter(|_| stated.unwrap_or(default))),
     }
 }

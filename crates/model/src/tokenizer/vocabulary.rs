@@ -11,8 +11,9 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::ModelError;
-use crate::gguf::{Array, Metadata, StringArray};
+use crate::error::ModelError;
+use crate::gguf::metadata::Metadata;
+use crate::gguf::value::{Array, StringArray};
 
 /// The index of a token in the vocabulary, and of its row in the embedding matrix.
 pub type TokenId = u32;
@@ -46,9 +47,9 @@ pub(super) struct Vocabulary {
 impl Vocabulary {
     /// Errors: there are no tokens, or there is not one token type for every token.
     pub(super) fn from_metadata(metadata: &Metadata) -> Result<Vocabulary, ModelError> {
-        let texts = metadata.strings(TOKENS)?.ok_or_else(|| wrong(TOKENS, "is missing"))?.clone();
+        let texts = metadata.strings(TOKENS)?.ok_or_else(|| ModelError::metadata(TOKENS, "is missing"))?.clone();
         if texts.is_empty() {
-            return Err(wrong(TOKENS, "holds no tokens"));
+            return Err(ModelError::metadata(TOKENS, "holds no tokens"));
         }
         let kinds = kinds(metadata, texts.len())?;
         let hasher = DefaultHashBuilder::default();
@@ -112,7 +113,7 @@ fn kinds(metadata: &Metadata, n_tokens: usize) -> Result<Vec<TokenKind>, ModelEr
     let types = match metadata.array(TOKEN_TYPE)? {
         None => return Ok(vec![TokenKind::Text; n_tokens]),
         Some(Array::I32(types)) => types,
-        Some(_) => return Err(wrong(TOKEN_TYPE, "is not an array of 32-bit integers")),
+        Some(_) => return Err(ModelError::metadata(TOKEN_TYPE, "is not an array of 32-bit integers")),
     };
     one_per_token(TOKEN_TYPE, types.len(), n_tokens)?;
     Ok(types.iter().map(|&number| kind(number)).collect())
@@ -134,9 +135,5 @@ pub(super) fn one_per_token(key: &str, len: usize, n_tokens: usize) -> Result<()
     if len == n_tokens {
         return Ok(());
     }
-    Err(wrong(key, &format!("has {len} elements for the {n_tokens} tokens of {TOKENS}")))
-}
-
-pub(super) fn wrong(key: &str, problem: &str) -> ModelError {
-    ModelError::Metadata { key: key.to_owned(), problem: problem.to_owned() }
+    Err(ModelError::metadata(key, format!("has {len} elements for the {n_tokens} tokens of {TOKENS}")))
 }

@@ -18,13 +18,13 @@ const SHORT: usize = 4096;
 
 /// Where the tokens of the words of one text are.
 pub(super) struct WordMemory<'t> {
-    places: Vec<Place<'t>>,
+    places: Vec<SeenWord<'t>>,
     hasher: DefaultHashBuilder,
 }
 
 /// A word, and where its tokens stand in the output.
 #[derive(Clone, Copy)]
-struct Place<'t> {
+struct SeenWord<'t> {
     word: &'t str,
     start: usize,
     end: usize,
@@ -34,7 +34,7 @@ impl<'t> WordMemory<'t> {
     /// A memory for the words of a text of `len` bytes.
     pub(super) fn new(len: usize) -> WordMemory<'t> {
         let places = if len < SHORT { 1 } else { PLACES };
-        WordMemory { places: vec![Place { word: "", start: 0, end: 0 }; places], hasher: DefaultHashBuilder::default() }
+        WordMemory { places: vec![SeenWord { word: "", start: 0, end: 0 }; places], hasher: DefaultHashBuilder::default() }
     }
 
     /// Appends the tokens of `word` to `out`, by `tokenize` unless they are known. The words of one memory go to one `out`.
@@ -51,7 +51,7 @@ impl<'t> WordMemory<'t> {
         }
         let start = out.len();
         tokenize(word, out);
-        *place = Place { word, start, end: out.len() };
+        *place = SeenWord { word, start, end: out.len() };
     }
 }
 
