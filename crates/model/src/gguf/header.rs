@@ -9,7 +9,7 @@ use std::io::Read;
 use super::metadata_reader::{self, read_metadata};
 use super::not_gguf::{LOOK_BYTES, not_gguf};
 use super::reader::Reader;
-use super::split::Split;
+use super::split_keys::Split;
 use super::tensor_table::{self, Layout, TensorTable, read_tensors};
 use super::limits;
 use super::metadata::Metadata;

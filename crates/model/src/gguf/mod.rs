@@ -20,6 +20,7 @@ mod not_gguf;
 mod printable;
 mod reader;
 mod split;
+mod split_keys;
 pub(crate) mod tensor;
 mod tensor_table;
 pub(crate) mod value;
