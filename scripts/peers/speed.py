@@ -1,6 +1,6 @@
 """ssd-llm and llama.cpp in turn on the same file, threads and prompts: rates, ratios, and a record of them.
 
-Each measurement is a process of its own: `ssd-llm bench --warm`, and peer_speed.py with llama.cpp's two settings, weights
+Each measurement is a separate process: `ssd-llm bench --warm`, and peer_speed.py with llama.cpp's two settings, weights
 repacked when they are loaded or left as the file has them. A round measures every case with all three before the next case.
 The better setting of a figure is the one with the higher median, and the ratio is the median of the rounds' ratios to it.
 
@@ -66,7 +66,7 @@ def cases(args, trained):
     found = []
     if args.prompt_tokens:
         prompt = min(args.prompt_tokens, trained - args.decode)
-        figures = (("prefill", f"prefill of {prompt} tokens"), ("decode", "decode behind them"))
+        figures = (("prefill", f"prefill of {prompt} tokens"), ("decode", "decode after them"))
         found.append(Case(prompt, args.decode, figures=figures))
     for batch in args.batch:
         figures = (("decode", f"decode of {batch} in one pass, all"),)
@@ -75,7 +75,7 @@ def cases(args, trained):
         prompt = min(args.ctx_at, trained - args.decode)
         figures = (
             ("prefill", f"prefill of {prompt} tokens, flash attention"),
-            ("decode", f"decode behind {prompt} tokens, flash attention"),
+            ("decode", f"decode after {prompt} tokens, flash attention"),
         )
         found.append(Case(prompt, args.decode, flash=True, figures=figures))
     return found
@@ -135,7 +135,7 @@ Ours: {about["ssd_llm"]}, commit {about["commit"]}. Theirs: llama-cpp-python {ab
 built for {about["system"]}
 
 {table(figures)}
-Every measurement is a process of its own that has taken in up to {WARM_UP} tokens before. The better of llama.cpp's two settings is
+Every measurement is a separate process that has already prefilled up to {WARM_UP} tokens. The better of llama.cpp's two settings is
 bold; the ratio is the median of the rounds' ratios to it.
 
 {commands}"""
@@ -200,8 +200,8 @@ def add_command(commands):
     sub.add_argument("files", nargs="+", metavar="FILE")
     sub.add_argument("--threads", type=int, default=os.cpu_count())
     sub.add_argument("--rounds", type=int, default=5)
-    sub.add_argument("--prompt-tokens", type=int, default=512, help="0 leaves out the prompt and the decoding behind it")
-    sub.add_argument("--decode", type=int, default=64, help="tokens decoded behind a prompt")
+    sub.add_argument("--prompt-tokens", type=int, default=512, help="0 leaves out the prompt and the decode after it")
+    sub.add_argument("--decode", type=int, default=64, help="tokens to decode after a prompt")
     sub.add_argument("--batch", type=sizes, default=[1, 4, 8, 16], metavar="N,N", help="sizes of batches; empty for none")
     sub.add_argument("--ctx-at", type=int, default=8192, metavar="N", help="tokens of the long context; 0 leaves it out")
     sub.add_argument("--record", default=str(ours.TOP / "benches/record"), metavar="FOLDER")
