@@ -6,9 +6,7 @@
 //! on three, for long batches as well; after tokens were taken back; and whichever other rows ask for logits. Each
 //! holds on every kernel tier, for a float type, a type with blocks of 32 and one with super-blocks.
 
-mod common;
-
-use common::{PROMPT, SEQ, Setup, open, rows, run};
+use crate::common::{PROMPT, SEQ, Setup, open, rows, run};
 use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId};
 use kernels::Kernels;
 use store::{CachePolicy, IoMode};
@@ -241,7 +239,7 @@ fn ways() -> impl Iterator<Item = (f64, IoMode, CachePolicy)> {
 
 fn uring_works() -> bool {
     let model = TinySpec::from_line("llama").build();
-    common::try_open(&model, Setup { io: IoMode::Uring, ..Setup::default() }).is_ok()
+    crate::common::try_open(&model, Setup { io: IoMode::Uring, ..Setup::default() }).is_ok()
 }
 
 /// Slabs that a pass asks for; a tiny model's matrices are one slab each.

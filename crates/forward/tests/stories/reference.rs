@@ -7,9 +7,7 @@
 //!
 //! That batches, threads and neighbours do not change a single bit is told in `same_bits.rs`.
 
-mod common;
-
-use common::{PROMPT, Setup, open, run};
+use crate::common::{PROMPT, Setup, open, run};
 use forward::{Batch, KvType, LanguageModel, LogitRows, Segment, SeqId, Window};
 use kernels::Kernels;
 use model::Pooling;

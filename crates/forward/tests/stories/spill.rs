@@ -5,12 +5,10 @@
 //! sequences: growth alone and together, forks, tokens taken back far behind the border, passes stopped in their middle,
 //! pages that come from elsewhere, windows. A disk that is full is an error that costs nothing.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{LIMIT_BYTES, PROMPT, SEQ, Setup, open, open_with_stop, rows, run};
+use crate::common::{LIMIT_BYTES, PROMPT, SEQ, Setup, open, open_with_stop, rows, run};
 use forward::{
     Batch, CpuBackend, ForwardError, KvType, LanguageModel, LogitRows, PAGE_TOKENS, Runner, Segment, SeqId, Window,
 };

@@ -5,9 +5,7 @@
 //! and sinks, on one thread and on several, beside a neighbour that decodes, with pages in a file. The f64 reference agrees
 //! with each branch.
 
-mod common;
-
-use common::{PROMPT, SEQ, Setup, open, rows};
+use crate::common::{PROMPT, SEQ, Setup, open, rows};
 use forward::{Batch, CpuBackend, ForwardError, KvType, LanguageModel, LogitRows, Runner, Segment, SeqId, Window};
 use kernels::Kernels;
 use testkit::compare::relative_to_spread;

@@ -4,13 +4,11 @@
 //! or fails a pass and is mended. No signal, no panic, no hang; the runner can be asked again and dropped, and leaves no
 //! thread and no open file behind.
 
-mod common;
-
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{LIMIT_BYTES, PROMPT, SEQ, Setup, open, open_read, rows, run};
+use crate::common::{LIMIT_BYTES, PROMPT, SEQ, Setup, open, open_read, rows, run};
 use forward::{Batch, CpuBackend, ForwardError, LanguageModel, LogitRows, Runner};
 use model::gguf::Gguf;
 use store::{CachePolicy, IoMode, Ledger, StoreError};
@@ -23,7 +21,7 @@ fn tiny() -> TinyModel {
 /// Ways to read and shares in memory. A way that this system or its folder for temporary files refuses is left out.
 fn setups() -> Vec<Setup> {
     let modes = [IoMode::Auto, IoMode::Direct, IoMode::Uring, IoMode::Pread, IoMode::Buffered, IoMode::Mmap];
-    let works = |io: &IoMode| common::try_open(&tiny(), Setup { io: *io, ..Setup::default() }).is_ok();
+    let works = |io: &IoMode| crate::common::try_open(&tiny(), Setup { io: *io, ..Setup::default() }).is_ok();
     let modes: Vec<IoMode> = modes.into_iter().filter(works).collect();
     assert!(modes.contains(&IoMode::Buffered) && modes.contains(&IoMode::Mmap), "these work everywhere");
     let shares = [0.0, 0.5, 2.0].map(|share| [(share, CachePolicy::Pin), (share, CachePolicy::Lru)]);
@@ -178,7 +176,7 @@ fn nothing_is_left_of_runners_that_are_gone() {
     if std::env::var_os("COUNT_IN_THIS_PROCESS").is_none() {
         // Other tests of this process have threads and files of their own.
         let own = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["nothing_is_left_of_runners_that_are_gone", "--exact", "--test-threads=1"])
+            .args(["faults::nothing_is_left_of_runners_that_are_gone", "--exact", "--test-threads=1"])
             .env("COUNT_IN_THIS_PROCESS", "1")
             .output()
             .unwrap();
