@@ -14,9 +14,11 @@ use axum::response::Response;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
+use crate::anthropic::errors as anthropic;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::{anthropic, ollama, openai};
+use crate::ollama::reply as ollama;
+use crate::openai::reply as openai;
 
 /// Readable without a key, as the page's files are: monitors and clients can see that there is a server, and the page can ask
 /// for the key.

@@ -1,11 +1,10 @@
 //! How long the model stays in memory after the last request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use crate::app::App;
 use crate::failure::Failure;
 
 /// What a request says about it.
@@ -30,9 +29,6 @@ struct State {
     last_end: Instant,
 }
 
-/// A request that keeps the model in memory until it is dropped.
-pub(crate) struct Guard(Arc<App>);
-
 /// Ollama shows a date in the next century for a model that never leaves.
 const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
@@ -43,13 +39,13 @@ impl KeepAlive {
     }
 
     /// Counts a request in, which may say how long the model is to stay after it.
-    fn enter(&self, stay: Option<Stay>) {
+    pub(crate) fn enter(&self, stay: Option<Stay>) {
         let mut state = self.lock();
         state.n_running += 1;
         state.stay = stay.unwrap_or(self.default);
     }
 
-    fn leave(&self) {
+    pub(crate) fn leave(&self) {
         let mut state = self.lock();
         state.n_running -= 1;
         state.last_end = Instant::now();
@@ -77,23 +73,6 @@ impl KeepAlive {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Guard {
-    /// Begins a request, which may say how long the model is to stay after it.
-    pub(crate) fn new(app: &Arc<App>, stay: Option<Stay>) -> Guard {
-        app.keep_alive.enter(stay);
-        Guard(Arc::clone(app))
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.keep_alive.leave();
-        if self.0.keep_alive.is_over() {
-            self.0.service.unload();
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod body;
 mod embedding;
 mod failure;
 mod guard;
+mod hold;
 mod keep_alive;
 mod listen;
 mod metrics;

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::metrics::{BOUNDS, Histogram};
-use crate::openai;
+use crate::openai::reply as openai;
 use crate::prompt::{Conversation, message};
 
 pub(crate) fn routes() -> Router<Arc<App>> {

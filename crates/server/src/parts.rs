@@ -24,7 +24,7 @@ pub(crate) enum Part {
 /// Takes an answer apart.
 #[derive(Clone, Debug)]
 pub(crate) struct Splitter {
-    state: State,
+    phase: Phase,
     splits_thinking: bool,
     has_tools: bool,
     /// What may turn out to be the beginning of a mark.
@@ -34,7 +34,7 @@ pub(crate) struct Splitter {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+enum Phase {
     Start,
     Thinking,
     Text,
@@ -46,8 +46,8 @@ enum State {
 impl Splitter {
     /// `opens_thinking`: the prompt ended inside the thoughts. Thoughts stay in the text where `splits_thinking` is off.
     pub(crate) fn new(splits_thinking: bool, opens_thinking: bool, has_tools: bool) -> Splitter {
-        let state = if splits_thinking && opens_thinking { State::Thinking } else { State::Start };
-        Splitter { state, splits_thinking, has_tools, held: String::new(), trims: state == State::Thinking }
+        let phase = if splits_thinking && opens_thinking { Phase::Thinking } else { Phase::Start };
+        Splitter { phase, splits_thinking, has_tools, held: String::new(), trims: phase == Phase::Thinking }
     }
 
     /// The parts that are complete, or can be shown as far as they are, with some more text.
@@ -62,37 +62,37 @@ impl Splitter {
     pub(crate) fn finish(&mut self) -> Vec<Part> {
         let held = std::mem::take(&mut self.held);
         let mut parts = Vec::new();
-        match self.state {
-            State::Thinking => self.add(&mut parts, Part::Thinking(held)),
-            State::Json => match calls(&held) {
+        match self.phase {
+            Phase::Thinking => self.add(&mut parts, Part::Thinking(held)),
+            Phase::Json => match calls(&held) {
                 Some(calls) => parts.extend(calls),
                 None => self.add(&mut parts, Part::Text(held)),
             },
-            State::Call => match calls(&held) {
+            Phase::Call => match calls(&held) {
                 Some(calls) => parts.extend(calls),
                 // A call that a limit has cut is no text.
                 None if is_cut(&held) => {}
                 None => self.add(&mut parts, Part::Text(CALL.0.to_owned() + &held)),
             },
-            State::Start | State::Text if self.has_tools && is_begun(&held) => {}
-            State::Start | State::Text => self.add(&mut parts, Part::Text(held)),
+            Phase::Start | Phase::Text if self.has_tools && is_begun(&held) => {}
+            Phase::Start | Phase::Text => self.add(&mut parts, Part::Text(held)),
         }
         parts
     }
 
     /// Goes on as far as is clear; whether there may be more.
     fn step(&mut self, parts: &mut Vec<Part>) -> bool {
-        match self.state {
-            State::Start => self.start(),
-            State::Thinking => {
+        match self.phase {
+            Phase::Start => self.start(),
+            Phase::Thinking => {
                 let (before, found) = self.until(THINK.1);
                 self.add(parts, Part::Thinking(before));
                 if found {
-                    (self.state, self.trims, self.splits_thinking) = (State::Start, true, false);
+                    (self.phase, self.trims, self.splits_thinking) = (Phase::Start, true, false);
                 }
                 found
             }
-            State::Text => {
+            Phase::Text => {
                 if !self.has_tools {
                     let all = std::mem::take(&mut self.held);
                     self.add(parts, Part::Text(all));
@@ -101,11 +101,11 @@ impl Splitter {
                 let (before, found) = self.until(CALL.0);
                 self.add(parts, Part::Text(before));
                 if found {
-                    self.state = State::Call;
+                    self.phase = Phase::Call;
                 }
                 found
             }
-            State::Call => {
+            Phase::Call => {
                 let Some(at) = self.held.find(CALL.1) else { return false };
                 let body = self.held[..at].to_owned();
                 self.held.drain(..at + CALL.1.len());
@@ -113,10 +113,10 @@ impl Splitter {
                     Some(calls) => parts.extend(calls),
                     None => self.add(parts, Part::Text(format!("{}{body}{}", CALL.0, CALL.1))),
                 }
-                (self.state, self.trims) = (State::Text, true);
+                (self.phase, self.trims) = (Phase::Text, true);
                 true
             }
-            State::Json => false,
+            Phase::Json => false,
         }
     }
 
@@ -132,20 +132,20 @@ impl Splitter {
                 return false;
             }
             self.held = trimmed[THINK.0.len()..].to_owned();
-            (self.state, self.trims) = (State::Thinking, true);
+            (self.phase, self.trims) = (Phase::Thinking, true);
             return true;
         }
         if self.has_tools {
             let prefix = CALL_PREFIXES.iter().find(|prefix| trimmed.starts_with(**prefix));
             if prefix.is_some() || trimmed.starts_with(['{', '[']) {
-                self.state = State::Json;
+                self.phase = Phase::Json;
                 return false;
             }
             if CALL_PREFIXES.into_iter().any(may_be) {
                 return false;
             }
         }
-        self.state = State::Text;
+        self.phase = Phase::Text;
         true
     }
 

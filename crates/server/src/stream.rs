@@ -39,8 +39,8 @@ pub(crate) trait Format: Send + 'static {
 pub(crate) fn body(answers: Vec<Answer>, mut format: impl Format) -> Body {
     let first = format.begin();
     let all = answers.into_iter().enumerate().map(|(index, answer)| pieces(index, answer));
-    let state = State { pieces: stream::select_all(all).boxed(), format, ready: VecDeque::new(), has_ended: false };
-    let state = State { ready: VecDeque::from([first]), ..state };
+    let state = Flow { pieces: stream::select_all(all).boxed(), format, ready: VecDeque::new(), has_ended: false };
+    let state = Flow { ready: VecDeque::from([first]), ..state };
     Body::from_stream(stream::unfold(state, |mut state| async move {
         let text = state.next().await?;
         Some((Ok::<_, Infallible>(Bytes::from(text)), state))
@@ -55,14 +55,14 @@ fn pieces(index: usize, answer: Answer) -> BoxStream<'static, (usize, Piece)> {
     .boxed()
 }
 
-struct State<F> {
+struct Flow<F> {
     pieces: BoxStream<'static, (usize, Piece)>,
     format: F,
     ready: VecDeque<String>,
     has_ended: bool,
 }
 
-impl<F: Format> State<F> {
+impl<F: Format> Flow<F> {
     async fn next(&mut self) -> Option<String> {
         loop {
             while let Some(text) = self.ready.pop_front() {

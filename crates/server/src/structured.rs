@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::app::{App, Facts};
 use crate::failure::Failure;
-use crate::tools::Choice;
+use crate::tools::ToolPolicy;
 
 /// The shape of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ pub(crate) enum Shape {
     /// Calls of tools as the choice says, each tool `{"type": "function", "function": {...}}`.
     Calls {
         tools: Vec<Value>,
-        choice: Choice,
+        choice: ToolPolicy,
         /// Whether there may be more than one.
         is_parallel: bool,
     },
@@ -111,10 +111,10 @@ impl Shape {
             Shape::Calls { tools, choice, is_parallel } => (tools, choice, is_parallel),
         };
         let choice = match choice {
-            Choice::None => return None,
-            Choice::Auto => ToolChoice::Auto,
-            Choice::Required => ToolChoice::Required,
-            Choice::Named(name) => ToolChoice::Named(name),
+            ToolPolicy::None => return None,
+            ToolPolicy::Auto => ToolChoice::Auto,
+            ToolPolicy::Required => ToolChoice::Required,
+            ToolPolicy::Named(name) => ToolChoice::Named(name),
         };
         let tool = |tool: &Value| Tool {
             name: tool["function"]["name"].as_str().unwrap_or_default().to_owned(),

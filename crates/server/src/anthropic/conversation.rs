@@ -14,7 +14,7 @@ use crate::body::read_part;
 use crate::failure::Failure;
 use crate::prompt::{Conversation, message, tool_call};
 use crate::structured::Shape;
-use crate::tools::{Choice, left_out};
+use crate::tools::{ToolPolicy, left_out};
 
 /// A line that Claude Code puts first in its system text; it changes from request to request, which would make every prompt a
 /// new one.
@@ -49,12 +49,12 @@ pub(super) fn shape(body: &MessagesBody) -> Result<Option<Shape>, Failure> {
 }
 
 /// Which tools have to be called.
-pub(super) fn choice(wanted: Option<&ToolChoice>) -> Choice {
+pub(super) fn choice(wanted: Option<&ToolChoice>) -> ToolPolicy {
     match wanted {
-        None | Some(ToolChoice::Auto { .. }) => Choice::Auto,
-        Some(ToolChoice::Any { .. }) => Choice::Required,
-        Some(ToolChoice::Tool { name, .. }) => Choice::Named(name.clone()),
-        Some(ToolChoice::None {}) => Choice::None,
+        None | Some(ToolChoice::Auto { .. }) => ToolPolicy::Auto,
+        Some(ToolChoice::Any { .. }) => ToolPolicy::Required,
+        Some(ToolChoice::Tool { name, .. }) => ToolPolicy::Named(name.clone()),
+        Some(ToolChoice::None {}) => ToolPolicy::None,
     }
 }
 

@@ -3,15 +3,17 @@
 use serde_json::{Value, json};
 
 use super::request::MessagesBody;
+use crate::openapi::description::{Api, Description};
+use crate::openapi::operation::{ENGINE, EVENTS, JSON, Operation};
 use crate::openapi::schema::{any, count, either, list, map, nullable, object, only, reference, text, word};
-use crate::openapi::{Api, Description, ENGINE, EVENTS, JSON, Operation};
 
-pub(crate) fn error_schema() -> Value {
+fn error_schema() -> Value {
     let error = object(json!({ "type": text(), "message": text() }), json!({}));
     object(json!({ "type": only("error"), "error": error, "request_id": text() }), json!({}))
 }
 
 pub(crate) fn describe(all: &mut Description) {
+    all.error(Api::Anthropic, "What is wrong.", error_schema());
     let body = all.request::<MessagesBody>();
     let messages = json!([{ "role": "user", "content": "Hello" }]);
     let usage = object(

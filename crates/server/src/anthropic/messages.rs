@@ -10,18 +10,18 @@ use engine::{GenerateRequest, SamplingOptions};
 use serde_json::json;
 
 use super::conversation::{choice, conversation, shape};
+use super::errors::{error, id};
 use super::reply::Reply;
 use super::request::{MessagesBody, Thinking, ToolChoice};
-use super::{error, id};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 use crate::parts::Splitter;
 use crate::prompt::{Conversation, Prompt};
 use crate::stream::body;
 use crate::structured::Shape;
-use crate::tools::Choice;
+use crate::tools::ToolPolicy;
 
 pub(super) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
@@ -49,7 +49,7 @@ async fn count(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
 
 async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let wanted = read(app, bytes)?;
-    let guard = Guard::new(app, None);
+    let guard = Hold::new(app, None);
     if wanted.max_tokens.is_none() {
         return Err(Failure::bad_field("max_tokens", "max_tokens: Field required"));
     }
@@ -105,7 +105,7 @@ fn with_names(app: &App, wanted: &str, failure: Failure) -> Failure {
     Failure { message, ..failure }
 }
 
-async fn render(app: &Arc<App>, conversation: Conversation, choice: Choice) -> Result<Prompt, Failure> {
+async fn render(app: &Arc<App>, conversation: Conversation, choice: ToolPolicy) -> Result<Prompt, Failure> {
     app.aside(move |app| app.facts.render(&app.facts.with_tools_told(conversation, &choice))).await
 }
 

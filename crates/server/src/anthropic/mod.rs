@@ -1,66 +1,13 @@
 //! Anthropic's API, `/v1/messages`, as its clients and coding agents use it.
 //!
-//! `request` says what a request may bring, `conversation` makes of it what a template sees, `messages` answers and `reply`
-//! writes it down. Tools that Anthropic's own server would run, caching hints and beta headers are taken without effect.
+//! `request` reads a request, `conversation` turns it into what a chat template sees, `messages` answers it and `reply` writes
+//! the answer. Tools that Anthropic's own server would run, caching hints and beta headers are accepted and ignored.
 //! Source: Anthropic's Messages API, version 2023-06-01.
 
 mod conversation;
-mod description;
+pub(crate) mod description;
+pub(crate) mod errors;
 mod messages;
 mod reply;
 mod request;
-
-use std::sync::Arc;
-
-use axum::Router;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use serde_json::{Value, json};
-
-pub(crate) use self::description::{describe, error_schema};
-use crate::app::App;
-use crate::failure::Failure;
-
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/messages", post(messages::messages))
-        .route("/v1/messages/count_tokens", post(messages::count_tokens))
-}
-
-/// Anthropic's error object, with the status.
-pub(crate) fn error(failure: &Failure) -> Response {
-    let id = id("req");
-    let mut response = (failure.status, axum::Json(error_object(failure, &id))).into_response();
-    let headers = response.headers_mut();
-    headers.insert("request-id", HeaderValue::from_str(&id).expect("letters and digits are a header"));
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
-}
-
-fn error_object(failure: &Failure, id: &str) -> Value {
-    let kind = match failure.status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::FORBIDDEN => "permission_error",
-        StatusCode::NOT_FOUND => "not_found_error",
-        StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
-        StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
-        status if status.is_server_error() => "api_error",
-        _ => "invalid_request_error",
-    };
-    let message = match failure.too_long {
-        // Claude Code knows these words, and makes its conversation shorter. One token at least is for the answer.
-        Some((prompt, ctx)) => {
-            format!("prompt is too long: {prompt} tokens > {} maximum", ctx.saturating_sub(1))
-        }
-        None => failure.message.clone(),
-    };
-    json!({ "type": "error", "error": { "type": kind, "message": message }, "request_id": id })
-}
-
-/// A name for a thing of a kind: `msg_` and 24 digits.
-fn id(kind: &str) -> String {
-    format!("{kind}_{:024x}", rand::random::<u128>() >> 32)
-}
+pub(crate) mod routes;

@@ -3,9 +3,9 @@
 use engine::{FinishReason, Generation};
 use serde_json::{Value, json};
 
-use super::{error_object, id};
+use super::errors::{error_object, id};
 use crate::answer::Piece;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 use crate::parts::{Part, Splitter};
 use crate::stream::Format;
 
@@ -23,24 +23,24 @@ pub(super) struct Reply {
     pub(super) is_parallel: bool,
     splitter: Splitter,
     /// The block that deltas go to.
-    open: Option<Kind>,
+    open: Option<BlockKind>,
     /// Blocks that have been closed.
     n_blocks: usize,
     has_called: bool,
     /// Keeps the model in memory.
-    _guard: Option<Guard>,
+    _guard: Option<Hold>,
 }
 
 /// What a block that grows holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BlockKind {
     Text,
     Thinking,
 }
 
 impl Reply {
     /// An answer that `splitter` takes apart.
-    pub(super) fn new(splitter: Splitter, guard: Option<Guard>) -> Reply {
+    pub(super) fn new(splitter: Splitter, guard: Option<Hold>) -> Reply {
         Reply {
             id: id("msg"),
             model: String::new(),
@@ -61,11 +61,11 @@ impl Reply {
         for part in parts {
             match part {
                 Part::Text(text) => {
-                    self.open(&mut all, Kind::Text);
+                    self.open(&mut all, BlockKind::Text);
                     all += &self.delta(json!({ "type": "text_delta", "text": text }));
                 }
                 Part::Thinking(thinking) if self.shows_thinking => {
-                    self.open(&mut all, Kind::Thinking);
+                    self.open(&mut all, BlockKind::Thinking);
                     all += &self.delta(json!({ "type": "thinking_delta", "thinking": thinking }));
                 }
                 // It may take long, and something has to be heard.
@@ -84,21 +84,21 @@ impl Reply {
     }
 
     /// Makes sure that a block of a kind is open.
-    fn open(&mut self, all: &mut String, kind: Kind) {
+    fn open(&mut self, all: &mut String, kind: BlockKind) {
         if self.open == Some(kind) {
             return;
         }
         self.close(all);
         self.open = Some(kind);
         *all += &self.start(match kind {
-            Kind::Text => json!({ "type": "text", "text": "" }),
-            Kind::Thinking => json!({ "type": "thinking", "thinking": "", "signature": "" }),
+            BlockKind::Text => json!({ "type": "text", "text": "" }),
+            BlockKind::Thinking => json!({ "type": "thinking", "thinking": "", "signature": "" }),
         });
     }
 
     fn close(&mut self, all: &mut String) {
         let Some(kind) = self.open.take() else { return };
-        if kind == Kind::Thinking {
+        if kind == BlockKind::Thinking {
             *all += &self.delta(json!({ "type": "signature_delta", "signature": id("sig") }));
         }
         *all += &self.stop();

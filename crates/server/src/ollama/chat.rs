@@ -14,15 +14,16 @@ use utoipa::ToSchema;
 use super::generate::thinking;
 use super::lines::{self, Form, Head, Lines};
 use super::options::Options;
-use super::{reply, respond};
+use super::reply::{self, respond};
 use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::keep_alive::{Guard, Stay};
+use crate::hold::Hold;
+use crate::keep_alive::Stay;
 use crate::parts::Splitter;
 use crate::prompt::{Conversation, message, tool_call};
 use crate::structured::Shape;
-use crate::tools::{Choice, left_out};
+use crate::tools::{ToolPolicy, left_out};
 
 /// A conversation that is to go on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -106,7 +107,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     }
     app.check_name(&wanted.model)?;
     let stay = Stay::read(wanted.keep_alive.as_ref())?;
-    let guard = Guard::new(app, stay);
+    let guard = Hold::new(app, stay);
     let is_streamed = wanted.stream != Some(false);
     let messages = wanted.messages.unwrap_or_default();
     if messages.is_empty() {
@@ -122,7 +123,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     }
     let options = Options::read(wanted.options.as_ref())?;
     let thinking = thinking(app, wanted.think.as_ref())?;
-    let calls = || Shape::Calls { tools: tools.clone(), choice: Choice::Auto, is_parallel: true };
+    let calls = || Shape::Calls { tools: tools.clone(), choice: ToolPolicy::Auto, is_parallel: true };
     let shape = Shape::of_ollama(wanted.format.as_ref())?.or_else(|| (!tools.is_empty()).then(calls));
     // An answer that has to be JSON is no call of a tool, whatever it looks like.
     let has_tools = shape.as_ref().is_some_and(|shape| !shape.is_json());

@@ -6,14 +6,16 @@ use super::chat::ChatBody;
 use super::embed::EmbedBody;
 use super::generate::GenerateBody;
 use super::library::{CopyBody, CreateBody, Named};
+use crate::openapi::description::{Api, Description};
+use crate::openapi::operation::{ENGINE, JSON, LINES, Operation};
 use crate::openapi::schema::{any, count, either, flag, list, map, number, object, only, reference, text, time, word};
-use crate::openapi::{Api, Description, ENGINE, JSON, LINES, Operation};
 
-pub(crate) fn error_schema() -> Value {
+fn error_schema() -> Value {
     object(json!({ "error": text() }), json!({}))
 }
 
 pub(crate) fn describe(all: &mut Description) {
+    all.error(Api::Ollama, "What is wrong, in words.", error_schema());
     let mut add = |method: &str, path: &str, operation: Operation| all.add(Api::Ollama, method, path, operation);
     let version = Operation::new("The version of Ollama whose API this is");
     add("get", "/api/version", version.gives(JSON, object(json!({ "version": text() }), json!({}))));

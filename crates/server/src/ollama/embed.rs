@@ -10,11 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{reply, respond};
+use super::reply::{self, respond};
 use crate::app::App;
 use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
-use crate::keep_alive::{Guard, Stay};
+use crate::hold::Hold;
+use crate::keep_alive::Stay;
 
 /// Texts that are to become vectors.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -48,7 +49,7 @@ async fn many(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let start = Instant::now();
     let body: EmbedBody = crate::body::read(bytes)?;
     app.check_name(&body.model)?;
-    let _guard = Guard::new(app, Stay::read(body.keep_alive.as_ref())?);
+    let _guard = Hold::new(app, Stay::read(body.keep_alive.as_ref())?);
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let inputs = match &body.input {
         None | Some(Value::Null) => Some(Vec::new()),
@@ -73,7 +74,7 @@ async fn many(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
 async fn one(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let body: EmbedBody = crate::body::read(bytes)?;
     app.check_name(&body.model)?;
-    let _guard = Guard::new(app, Stay::read(body.keep_alive.as_ref())?);
+    let _guard = Hold::new(app, Stay::read(body.keep_alive.as_ref())?);
     let prompt = body.prompt.unwrap_or_default();
     if prompt.is_empty() {
         return Ok(reply::object(&json!({ "embedding": [] })));

@@ -10,9 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{VERSION, reply, respond};
+use super::reply::{self, respond};
 use crate::app::App;
 use crate::failure::Failure;
+
+/// The version of Ollama whose API this is; clients refuse older ones.
+const VERSION: &str = "0.13.5";
 
 /// A request about a model.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -12,7 +12,8 @@ use super::reply;
 use crate::answer::{Answer, Piece};
 use crate::app::App;
 use crate::failure::Failure;
-use crate::keep_alive::{Guard, Stay};
+use crate::hold::Hold;
+use crate::keep_alive::Stay;
 use crate::parts::{Part, Splitter};
 use crate::stream::{Format, body};
 
@@ -44,7 +45,7 @@ pub(super) struct Lines {
     /// Of tokens whose text has not been shown.
     logprobs: Vec<Value>,
     n_calls: usize,
-    _guard: Guard,
+    _guard: Hold,
 }
 
 impl Form {
@@ -84,7 +85,7 @@ pub(super) fn loaded(app: &App, model: &str, stay: Option<Stay>, form: Form, is_
 }
 
 impl Lines {
-    pub(super) fn new(head: Head, splitter: Splitter, tokenizer: Arc<Tokenizer>, guard: Guard) -> Lines {
+    pub(super) fn new(head: Head, splitter: Splitter, tokenizer: Arc<Tokenizer>, guard: Hold) -> Lines {
         Lines { head, splitter, tokenizer, context: None, logprobs: Vec::new(), n_calls: 0, _guard: guard }
     }
 

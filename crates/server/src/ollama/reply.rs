@@ -1,15 +1,29 @@
-//! The parts that all of Ollama's answers share: times, counts, log-probabilities, lines.
+//! What all of Ollama's answers share: errors, times, counts, log-probabilities, lines.
 
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use axum::http::header;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::{FinishReason, Generation, StepLogprobs, TokenLogprob};
 use model::{SpecialTokens, TokenId, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+
+/// `{"error": "..."}`, with the status.
+pub(crate) fn error(failure: &Failure) -> Response {
+    let mut response = (failure.status, axum::Json(json!({ "error": failure.message }))).into_response();
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
+    }
+    response
+}
+
+/// A handler's result as a response.
+pub(super) fn respond(result: Result<Response, Failure>) -> Response {
+    result.unwrap_or_else(|failure| error(&failure))
+}
 
 /// Now, as RFC 3339 has it.
 pub(super) fn now() -> String {

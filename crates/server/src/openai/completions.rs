@@ -14,13 +14,13 @@ use utoipa::ToSchema;
 
 use super::ask::begin_all;
 use super::envelope::{Envelope, Object, StreamOptions};
-use super::logprobs::Columns;
+use super::logprobs::{self, Columns};
+use super::reply::{IDLE, error_event, events, model_name, object, respond};
 use super::sampling::{Sampling, count, max_tokens};
-use super::{IDLE, error_event, events, object, respond};
 use crate::answer::{Answer, Piece};
 use crate::app::{App, Facts};
 use crate::failure::Failure;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 use crate::stream::{Format, body};
 use crate::structured::Shape;
 
@@ -36,7 +36,7 @@ const MAX_PROMPTS: usize = 128;
 pub(super) struct CompletionBody {
     model: Option<String>,
     #[schema(required = true)]
-    prompt: Option<Input>,
+    prompt: Option<TextInput>,
     suffix: Option<String>,
     echo: Option<bool>,
     stream: Option<bool>,
@@ -52,7 +52,7 @@ pub(super) struct CompletionBody {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string, an array of strings, an array of tokens, or an array of such arrays")]
 #[schema(as = openai::Input)]
-pub(super) enum Input {
+pub(super) enum TextInput {
     Text(String),
     Texts(Vec<String>),
     #[schema(value_type = Vec<u32>)]
@@ -61,16 +61,16 @@ pub(super) enum Input {
     TokenLists(Vec<Vec<TokenId>>),
 }
 
-impl Input {
+impl TextInput {
     /// The tokens of each.
     ///
     /// Errors: there is no such token.
     pub(super) fn tokens(self, facts: &Facts, param: &'static str) -> Result<Vec<Vec<TokenId>>, Failure> {
         let lists = match self {
-            Input::Text(text) => vec![facts.encode(&text)],
-            Input::Texts(texts) => texts.iter().map(|text| facts.encode(text)).collect(),
-            Input::Tokens(tokens) => vec![tokens],
-            Input::TokenLists(lists) => lists,
+            TextInput::Text(text) => vec![facts.encode(&text)],
+            TextInput::Texts(texts) => texts.iter().map(|text| facts.encode(text)).collect(),
+            TextInput::Tokens(tokens) => vec![tokens],
+            TextInput::TokenLists(lists) => lists,
         };
         let n_vocab = facts.tokenizer.vocab_len();
         match lists.iter().flatten().find(|token| **token as usize >= n_vocab) {
@@ -89,10 +89,10 @@ impl Input {
             String::from_utf8_lossy(&pieces.collect::<Vec<u8>>()).into_owned()
         };
         match self {
-            Input::Text(text) => vec![text.clone()],
-            Input::Texts(texts) => texts.clone(),
-            Input::Tokens(tokens) => vec![text(tokens)],
-            Input::TokenLists(lists) => lists.iter().map(text).collect(),
+            TextInput::Text(text) => vec![text.clone()],
+            TextInput::Texts(texts) => texts.clone(),
+            TextInput::Tokens(tokens) => vec![text(tokens)],
+            TextInput::TokenLists(lists) => lists.iter().map(text).collect(),
         }
     }
 }
@@ -104,8 +104,8 @@ pub(super) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Re
 async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let mut wanted: CompletionBody = crate::body::read(bytes)?;
     let sampling: Sampling = crate::body::read(bytes)?;
-    let model = super::model_name(app, wanted.model.take())?;
-    let guard = Guard::new(app, None);
+    let model = model_name(app, wanted.model.take())?;
+    let guard = Hold::new(app, None);
     let numbers = Numbers::read(&wanted, &sampling)?;
     let shape = Shape::of_openai(wanted.response_format.as_ref(), "response_format")?;
     let request = GenerateRequest {
@@ -130,11 +130,11 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     }
     let n_choices = prompts.len() * numbers.n;
     let echoed = texts.into_iter().flat_map(|text| std::iter::repeat_n(text, numbers.n));
-    let mut writer = Writer {
+    let mut writer = TextWriter {
         envelope: Envelope::new(app, "cmpl-", model, wanted.stream_options, guard),
         n: numbers.n,
         echoed: echoed.collect(),
-        choices: vec![Choice { offset: 0, columns: numbers.logprobs.map(|_| Columns::default()) }; n_choices],
+        choices: vec![TextChoice { offset: 0, columns: numbers.logprobs.map(|_| Columns::default()) }; n_choices],
         tokenizer: Arc::clone(&app.facts.tokenizer),
     };
     let begin = |prompt: &Vec<TokenId>| {
@@ -169,7 +169,7 @@ impl Numbers {
     fn read(wanted: &CompletionBody, sampling: &Sampling) -> Result<Numbers, Failure> {
         let n = sampling.n()?;
         let best_of = count("best_of", wanted.best_of, n)?;
-        let logprobs = super::logprobs::number(wanted.logprobs, "logprobs")?;
+        let logprobs = logprobs::number(wanted.logprobs, "logprobs")?;
         if best_of < n {
             return Err(Failure::bad_field("best_of", format!("best_of must be {n} or more, as n is")));
         }
@@ -192,13 +192,13 @@ impl Numbers {
 }
 
 /// Writes the texts.
-struct Writer {
+struct TextWriter {
     envelope: Envelope,
     /// Answers to each prompt.
     n: usize,
     /// What is shown before each answer, if anything.
     echoed: Vec<String>,
-    choices: Vec<Choice>,
+    choices: Vec<TextChoice>,
     tokenizer: Arc<Tokenizer>,
 }
 
@@ -207,7 +207,7 @@ const OBJECT: &str = "text_completion";
 
 /// How far an answer is.
 #[derive(Clone, Debug)]
-struct Choice {
+struct TextChoice {
     /// Characters of the text so far.
     offset: usize,
     /// Of tokens whose text has not been shown, if they are wanted.
@@ -236,7 +236,7 @@ fn mean_logprob(generation: &Generation) -> f32 {
     sum / generation.logprobs.len().max(1) as f32
 }
 
-impl Writer {
+impl TextWriter {
     /// Counts the answers to a prompt; the best of them, if there are more than are wanted.
     fn best(&mut self, mut generations: Vec<Generation>) -> Vec<Generation> {
         for (index, generation) in generations.iter().enumerate() {
@@ -275,7 +275,7 @@ impl Writer {
     }
 }
 
-impl Choice {
+impl TextChoice {
     fn push(&mut self, tokenizer: &Tokenizer, step: &engine::StepLogprobs) {
         if let Some(columns) = &mut self.columns {
             columns.push(tokenizer, step, &mut self.offset);
@@ -283,7 +283,7 @@ impl Choice {
     }
 }
 
-impl Format for Writer {
+impl Format for TextWriter {
     fn begin(&mut self) -> String {
         let echoed = std::mem::take(&mut self.echoed);
         echoed.into_iter().enumerate().map(|(index, text)| self.text(index, text, None)).collect()

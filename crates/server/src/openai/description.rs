@@ -5,20 +5,22 @@ use serde_json::{Value, json};
 use super::chat::ChatBody;
 use super::completions::CompletionBody;
 use super::embeddings::EmbeddingBody;
-use super::responses::ResponsesBody;
+use super::responses::handler::ResponsesBody;
 use super::sampling::Sampling;
+use crate::openapi::description::{Api, Description};
+use crate::openapi::operation::{ENGINE, EVENTS, JSON, Operation};
 use crate::openapi::schema::{
     any, count, either, flag, list, map, nullable, number, object, only, reference, text, word,
 };
-use crate::openapi::{Api, Description, ENGINE, EVENTS, JSON, Operation};
 
-pub(crate) fn error_schema() -> Value {
+fn error_schema() -> Value {
     let fields = json!({ "message": text(), "type": text(), "param": nullable(text()), "code": nullable(text()) });
     let error = object(fields, json!({ "n_prompt_tokens": count(), "n_ctx": count() }));
     object(json!({ "error": error }), json!({}))
 }
 
 pub(crate) fn describe(all: &mut Description) {
+    all.error(Api::OpenAi, "What is wrong, and with which field.", error_schema());
     let fields = json!({ "id": text(), "object": only("model"), "created": count(), "owned_by": text() });
     let model = all.schema("openai.Model", object(fields, json!({})));
     let list_of = |of: Value| json!({ "object": only("list"), "data": list(of) });

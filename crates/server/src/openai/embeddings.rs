@@ -10,19 +10,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::completions::Input;
-use super::{object, respond};
+use super::completions::TextInput;
+use super::reply::{model_name, object, respond};
 use crate::app::App;
 use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = openai::EmbeddingBody)]
 pub(super) struct EmbeddingBody {
     model: Option<String>,
     #[schema(required = true)]
-    input: Option<Input>,
+    input: Option<TextInput>,
     encoding_format: Option<String>,
     dimensions: Option<i64>,
 }
@@ -30,13 +30,13 @@ pub(super) struct EmbeddingBody {
 #[derive(Debug, Serialize)]
 struct List {
     object: &'static str,
-    data: Vec<Item>,
+    data: Vec<EmbeddingItem>,
     model: String,
-    usage: Usage,
+    usage: EmbeddingUsage,
 }
 
 #[derive(Debug, Serialize)]
-struct Item {
+struct EmbeddingItem {
     object: &'static str,
     index: usize,
     embedding: Vector,
@@ -51,7 +51,7 @@ enum Vector {
 }
 
 #[derive(Debug, Serialize)]
-struct Usage {
+struct EmbeddingUsage {
     prompt_tokens: usize,
     total_tokens: usize,
 }
@@ -62,8 +62,8 @@ pub(super) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Res
 
 async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let mut wanted: EmbeddingBody = crate::body::read(bytes)?;
-    let model = super::model_name(app, wanted.model.take())?;
-    let _guard = Guard::new(app, None);
+    let model = model_name(app, wanted.model.take())?;
+    let _guard = Hold::new(app, None);
     let is_base64 = match wanted.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
@@ -82,13 +82,13 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     let n_tokens = all.iter().map(|embedding| embedding.n_tokens).sum();
     let item = |(index, Embedding { vector, .. }): (usize, Embedding)| {
         let embedding = if is_base64 { Vector::Base64(base64(&vector)) } else { Vector::Numbers(vector) };
-        Item { object: "embedding", index, embedding }
+        EmbeddingItem { object: "embedding", index, embedding }
     };
     Ok(object(&List {
         object: "list",
         data: all.into_iter().enumerate().map(item).collect(),
         model,
-        usage: Usage { prompt_tokens: n_tokens, total_tokens: n_tokens },
+        usage: EmbeddingUsage { prompt_tokens: n_tokens, total_tokens: n_tokens },
     }))
 }
 

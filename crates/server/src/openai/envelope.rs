@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::reply::{DONE, event, fingerprint, new_id, now};
 use super::usage::Usage;
-use super::{DONE, event, fingerprint, new_id, now};
 use crate::app::App;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(as = openai::StreamOptions)]
@@ -18,7 +18,7 @@ pub(super) struct StreamOptions {
 
 /// What is the same in all objects of an answer.
 #[derive(Clone, Debug, Serialize)]
-struct Head {
+struct Common {
     id: String,
     created: u64,
     model: String,
@@ -29,7 +29,7 @@ struct Head {
 #[derive(Debug, Serialize)]
 pub(super) struct Object<'a, C> {
     #[serde(flatten)]
-    head: Cow<'a, Head>,
+    common: Cow<'a, Common>,
     object: &'static str,
     choices: Vec<C>,
     /// Not there if it is not wanted, and `null` until it is known.
@@ -39,24 +39,18 @@ pub(super) struct Object<'a, C> {
 
 /// What is around the choices of an answer.
 pub(super) struct Envelope {
-    head: Head,
+    common: Common,
     /// Whether a stream ends with its usage.
     shows_usage: bool,
     pub(super) usage: Usage,
-    _guard: Option<Guard>,
+    _guard: Option<Hold>,
 }
 
 impl Envelope {
     /// For an answer whose name begins with `prefix`.
-    pub(super) fn new(
-        app: &App,
-        prefix: &str,
-        model: String,
-        options: Option<StreamOptions>,
-        guard: Guard,
-    ) -> Envelope {
+    pub(super) fn new(app: &App, prefix: &str, model: String, options: Option<StreamOptions>, guard: Hold) -> Envelope {
         Envelope {
-            head: Head { id: new_id(prefix), created: now(), model, system_fingerprint: fingerprint(app) },
+            common: Common { id: new_id(prefix), created: now(), model, system_fingerprint: fingerprint(app) },
             shows_usage: options.and_then(|options| options.include_usage) == Some(true),
             usage: Usage::default(),
             _guard: Some(guard),
@@ -65,19 +59,19 @@ impl Envelope {
 
     /// The answer as a whole.
     pub(super) fn whole<C: Serialize>(self, object: &'static str, choices: Vec<C>) -> Object<'static, C> {
-        Object { head: Cow::Owned(self.head), object, choices, usage: Some(Some(self.usage)) }
+        Object { common: Cow::Owned(self.common), object, choices, usage: Some(Some(self.usage)) }
     }
 
     /// A chunk of a stream.
     pub(super) fn chunk<C: Serialize>(&self, object: &'static str, choices: Vec<C>) -> String {
         let usage = self.shows_usage.then_some(None);
-        event(&Object { head: Cow::Borrowed(&self.head), object, choices, usage })
+        event(&Object { common: Cow::Borrowed(&self.common), object, choices, usage })
     }
 
     /// The end of a stream.
     pub(super) fn end(&self, object: &'static str) -> String {
         let usage = Some(Some(self.usage));
-        let last = Object::<()> { head: Cow::Borrowed(&self.head), object, choices: Vec::new(), usage };
+        let last = Object::<()> { common: Cow::Borrowed(&self.common), object, choices: Vec::new(), usage };
         let last = if self.shows_usage { event(&last) } else { String::new() };
         last + DONE
     }
@@ -87,8 +81,8 @@ impl Envelope {
 impl Envelope {
     /// For an answer without an engine.
     pub(super) fn of_test() -> Envelope {
-        let head =
-            Head { id: "x-1".to_owned(), created: 1, model: "m".to_owned(), system_fingerprint: "fp_1".to_owned() };
-        Envelope { head, shows_usage: false, usage: Usage::default(), _guard: None }
+        let common =
+            Common { id: "x-1".to_owned(), created: 1, model: "m".to_owned(), system_fingerprint: "fp_1".to_owned() };
+        Envelope { common, shows_usage: false, usage: Usage::default(), _guard: None }
     }
 }

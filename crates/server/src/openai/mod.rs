@@ -1,143 +1,22 @@
-//! OpenAI's API, `/v1/*`, as its clients use it, with what llama.cpp and vLLM add to it where that is common.
+//! OpenAI's API, `/v1/*`, as its clients use it, with common extensions of llama.cpp and vLLM.
 //!
-//! `chat` and `responses` converse and share `ask`; `completions` continues a text as it is, in the `envelope` of chats; `embeddings` and `models` are what
-//! they say. Streams are events of which the last is `[DONE]`, but for `responses`, whose events have names. Fields that are
-//! not known are ignored, and `null` is as if a field were not there. Source: OpenAI's API reference.
+//! `chat` and `responses` hold conversations and share `ask`; `completions` continues a text without a template, in the same
+//! `envelope` as chats. Streams are events that end with `[DONE]`, except for `responses`, whose events have names. Unknown
+//! fields are ignored, and `null` counts as absent. Source: OpenAI's API reference.
 
 mod ask;
 mod chat;
+mod chat_writer;
 mod completions;
-mod description;
+pub(crate) mod description;
 mod embeddings;
 mod envelope;
 mod logprobs;
 mod models;
+pub(crate) mod reply;
 mod responses;
+pub(crate) mod routes;
 mod sampling;
 #[cfg(test)]
 mod testing;
 mod usage;
-
-use std::sync::Arc;
-use std::time::SystemTime;
-
-use axum::Router;
-use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Serialize;
-use serde_json::{Value, json};
-
-pub(crate) use self::description::{describe, error_schema};
-use crate::app::App;
-use crate::failure::Failure;
-
-/// What is sent when there is nothing to say: a comment.
-const IDLE: &str = ": keep-alive\n\n";
-
-/// The end of a stream.
-const DONE: &str = "data: [DONE]\n\n";
-
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/v1/chat/completions", post(chat::chat))
-        .route("/v1/completions", post(completions::completions))
-        .route("/v1/embeddings", post(embeddings::embeddings))
-        .route("/v1/responses", post(responses::responses))
-}
-
-/// OpenAI's error object, with the status.
-pub(crate) fn error(failure: &Failure) -> Response {
-    let mut response = (failure.status, axum::Json(error_object(failure))).into_response();
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
-}
-
-fn error_object(failure: &Failure) -> Value {
-    let kind = match failure.status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::NOT_FOUND => "not_found_error",
-        StatusCode::SERVICE_UNAVAILABLE => "unavailable_error",
-        StatusCode::NOT_IMPLEMENTED => "not_supported_error",
-        status if status.is_server_error() => "server_error",
-        _ if failure.too_long.is_some() => "exceed_context_size_error",
-        _ => "invalid_request_error",
-    };
-    let code = match failure.status {
-        StatusCode::NOT_FOUND if failure.param.as_deref() == Some("model") => json!("model_not_found"),
-        StatusCode::UNAUTHORIZED => json!("invalid_api_key"),
-        _ if failure.too_long.is_some() => json!("context_length_exceeded"),
-        _ => json!(null),
-    };
-    let mut object = json!({ "message": failure.message, "type": kind, "param": failure.param, "code": code });
-    if let Some((n_prompt_tokens, n_ctx)) = failure.too_long {
-        object["n_prompt_tokens"] = json!(n_prompt_tokens);
-        object["n_ctx"] = json!(n_ctx);
-    }
-    json!({ "error": object })
-}
-
-/// A handler's result as a response.
-fn respond(result: Result<Response, Failure>) -> Response {
-    result.unwrap_or_else(|failure| error(&failure))
-}
-
-/// A response of one object.
-fn object(value: &impl Serialize) -> Response {
-    axum::Json(value).into_response()
-}
-
-/// A response of events.
-fn events(body: Body) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache"),
-        // A proxy that collects the events of a stream would show them all at its end.
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    (headers, body).into_response()
-}
-
-/// An event without a name.
-fn event(value: &impl Serialize) -> String {
-    let json = serde_json::to_string(value).expect("what is sent can be written as JSON");
-    format!("data: {json}\n\n")
-}
-
-/// The event that ends a stream which has failed.
-fn error_event(failure: &Failure) -> String {
-    event(&error_object(failure))
-}
-
-/// A name for something that nothing else has.
-fn new_id(prefix: &str) -> String {
-    format!("{prefix}{:032x}", rand::random::<u128>())
-}
-
-/// Now, in seconds.
-fn now() -> u64 {
-    seconds(SystemTime::now())
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// What tells one model and program from another in their answers.
-fn fingerprint(app: &App) -> String {
-    format!("fp_{}", app.facts.digest.get(..10).unwrap_or("unknown"))
-}
-
-/// The model's name as the client has it; one that names none gets the one there is.
-///
-/// Errors: it means another model.
-fn model_name(app: &App, name: Option<String>) -> Result<String, Failure> {
-    let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| app.facts.name.clone());
-    app.check_name(&name)?;
-    Ok(name)
-}

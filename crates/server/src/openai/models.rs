@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::{object, respond, seconds};
+use super::reply::{object, respond, seconds};
 use crate::app::App;
 
 #[derive(Debug, Serialize)]

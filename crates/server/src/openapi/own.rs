@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use super::description::{Api, Description};
+use super::operation::{JSON, Operation, TEXT};
 use super::schema::{any, count, either, list, map, nullable, number, object, only, text, word};
-use super::{Api, Description, JSON, Operation, TEXT};
 use crate::native::{ApplyBody, DetokenizeBody, TokenizeBody};
 
 pub(crate) fn describe(all: &mut Description) {

@@ -12,7 +12,7 @@ use crate::prompt::{message, text_of, tool_call};
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a string or an array of items")]
 #[schema(as = openai::ResponsesInput)]
-pub(super) enum Input {
+pub(super) enum ResponsesInput {
     Text(String),
     /// Each is read as an [`Item`].
     #[schema(value_type = Vec<Item>)]
@@ -36,7 +36,7 @@ pub(super) struct Item {
     summary: Value,
 }
 
-impl Input {
+impl ResponsesInput {
     /// The conversation's messages, with `instructions` as the first.
     ///
     /// Errors: an item is of a type that only OpenAI's own servers know, or is not complete.
@@ -46,8 +46,8 @@ impl Input {
             messages.push(json!({ "role": "system", "content": instructions }));
         }
         let items = match self {
-            Input::Text(text) => vec![json!({ "role": "user", "content": text })],
-            Input::Items(items) => items,
+            ResponsesInput::Text(text) => vec![json!({ "role": "user", "content": text })],
+            ResponsesInput::Items(items) => items,
         };
         if items.is_empty() {
             return Err(wrong("input is empty: send a text or one item at least"));
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn messages(input: Value) -> Result<Vec<Value>, Failure> {
-        serde_json::from_value::<Input>(input).unwrap().messages(Some("Be brief."))
+        serde_json::from_value::<ResponsesInput>(input).unwrap().messages(Some("Be brief."))
     }
 
     #[test]

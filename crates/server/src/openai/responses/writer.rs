@@ -9,10 +9,10 @@ use model::Tokenizer;
 use serde_json::{Map, Value, json};
 
 use super::super::logprobs::Entry;
-use super::super::{IDLE, new_id};
+use super::super::reply::{IDLE, new_id, now};
 use crate::answer::Piece;
 use crate::failure::Failure;
-use crate::keep_alive::Guard;
+use crate::hold::Hold;
 use crate::parts::{Part, Splitter};
 use crate::stream::Format;
 
@@ -28,7 +28,7 @@ pub(super) struct PartsOptions {
 }
 
 /// Writes a response.
-pub(super) struct Writer {
+pub(super) struct ResponseWriter {
     /// As it is so far; its output has the items that are complete.
     response: Value,
     parts: PartsOptions,
@@ -37,29 +37,29 @@ pub(super) struct Writer {
     n_calls: usize,
     /// Of tokens whose text has not been shown.
     logprobs: Vec<Entry>,
-    _guard: Option<Guard>,
+    _guard: Option<Hold>,
 }
 
 /// An item that is not complete.
 struct Open {
-    kind: Kind,
+    kind: ItemKind,
     id: String,
     text: String,
     logprobs: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ItemKind {
     Message,
     Reasoning,
 }
 
-impl Kind {
+impl ItemKind {
     /// The beginning of the names of the events about its text.
     fn text_event(self) -> &'static str {
         match self {
-            Kind::Message => "response.output_text",
-            Kind::Reasoning => "response.reasoning_text",
+            ItemKind::Message => "response.output_text",
+            ItemKind::Reasoning => "response.reasoning_text",
         }
     }
 }
@@ -68,28 +68,28 @@ impl Open {
     /// The item's one part.
     fn part(&self) -> Value {
         match self.kind {
-            Kind::Message => {
+            ItemKind::Message => {
                 json!({ "type": "output_text", "text": self.text, "annotations": [], "logprobs": self.logprobs })
             }
-            Kind::Reasoning => json!({ "type": "reasoning_text", "text": self.text }),
+            ItemKind::Reasoning => json!({ "type": "reasoning_text", "text": self.text }),
         }
     }
 
     fn item(&self, status: &str, content: Value) -> Value {
         match self.kind {
-            Kind::Message => {
+            ItemKind::Message => {
                 json!({ "id": self.id, "type": "message", "status": status, "role": "assistant", "content": content })
             }
-            Kind::Reasoning => {
+            ItemKind::Reasoning => {
                 json!({ "id": self.id, "type": "reasoning", "status": status, "summary": [], "content": content })
             }
         }
     }
 }
 
-impl Writer {
-    pub(super) fn new(response: Value, parts: PartsOptions, guard: Option<Guard>) -> Writer {
-        Writer { response, parts, open: None, n_events: 0, n_calls: 0, logprobs: Vec::new(), _guard: guard }
+impl ResponseWriter {
+    pub(super) fn new(response: Value, parts: PartsOptions, guard: Option<Hold>) -> ResponseWriter {
+        ResponseWriter { response, parts, open: None, n_events: 0, n_calls: 0, logprobs: Vec::new(), _guard: guard }
     }
 
     /// The response of an answer that is there as a whole.
@@ -129,8 +129,8 @@ impl Writer {
         let mut events = String::new();
         for part in parts {
             events += &match part {
-                Part::Text(text) => self.text(Kind::Message, &text),
-                Part::Thinking(text) => self.text(Kind::Reasoning, &text),
+                Part::Text(text) => self.text(ItemKind::Message, &text),
+                Part::Thinking(text) => self.text(ItemKind::Reasoning, &text),
                 Part::Call { name, arguments } => self.call(&name, &arguments.to_string()),
             };
         }
@@ -138,7 +138,7 @@ impl Writer {
     }
 
     /// More of an item's text; of a new item, if none of this kind is open.
-    fn text(&mut self, kind: Kind, text: &str) -> String {
+    fn text(&mut self, kind: ItemKind, text: &str) -> String {
         let mut events = String::new();
         if self.open.as_ref().is_none_or(|open| open.kind != kind) {
             events += &self.close(COMPLETED);
@@ -150,14 +150,14 @@ impl Writer {
         open.text += text;
         open.logprobs.extend_from_slice(&logprobs);
         let mut fields = json!({ "item_id": open.id, "output_index": index, "content_index": 0, "delta": text });
-        if kind == Kind::Message {
+        if kind == ItemKind::Message {
             fields["logprobs"] = json!(logprobs);
         }
         events + &self.event(&format!("{}.delta", kind.text_event()), fields)
     }
 
-    fn begin_item(&mut self, kind: Kind) -> String {
-        let prefix = if kind == Kind::Message { "msg_" } else { "rs_" };
+    fn begin_item(&mut self, kind: ItemKind) -> String {
+        let prefix = if kind == ItemKind::Message { "msg_" } else { "rs_" };
         let open = Open { kind, id: new_id(prefix), text: String::new(), logprobs: Vec::new() };
         let (id, index) = (open.id.clone(), self.output().len());
         let (item, part) = (open.item("in_progress", json!([])), open.part());
@@ -171,13 +171,13 @@ impl Writer {
     fn close(&mut self, status: &str) -> String {
         let Some(mut open) = self.open.take() else { return String::new() };
         // What remains belongs to tokens that show nothing.
-        if open.kind == Kind::Message {
+        if open.kind == ItemKind::Message {
             open.logprobs.append(&mut self.logprobs);
         }
         let (id, index, part) = (&open.id, self.output().len(), open.part());
         let item = open.item(status, json!([part]));
         let mut fields = json!({ "item_id": id, "output_index": index, "content_index": 0, "text": open.text });
-        if open.kind == Kind::Message {
+        if open.kind == ItemKind::Message {
             fields["logprobs"] = json!(open.logprobs);
         }
         let text_done = self.event(&format!("{}.done", open.kind.text_event()), fields);
@@ -219,7 +219,7 @@ impl Writer {
         events += &self.close(status);
         if self.output().iter().all(|item| item["type"] == "reasoning") {
             // An answer is a message, and be it empty.
-            events += &self.begin_item(Kind::Message);
+            events += &self.begin_item(ItemKind::Message);
             events += &self.close(status);
         }
         let (input, output) = (generation.prompt_tokens, generation.tokens.len());
@@ -233,7 +233,7 @@ impl Writer {
         self.response["status"] = json!(status);
         match is_cut {
             true => self.response["incomplete_details"] = json!({ "reason": "max_output_tokens" }),
-            false => self.response["completed_at"] = json!(super::super::now()),
+            false => self.response["completed_at"] = json!(now()),
         }
         events + &self.response_event(&format!("response.{status}"))
     }
@@ -245,7 +245,7 @@ impl Writer {
     }
 }
 
-impl Format for Writer {
+impl Format for ResponseWriter {
     fn begin(&mut self) -> String {
         self.response_event("response.created") + &self.response_event("response.in_progress")
     }
@@ -276,10 +276,10 @@ mod tests {
     use super::super::super::testing::{failure, generation, objects, played, tokenizer};
     use super::*;
 
-    fn writer(has_tools: bool) -> Writer {
+    fn writer(has_tools: bool) -> ResponseWriter {
         let splitter = Splitter::new(true, false, has_tools);
         let parts = PartsOptions { splitter, is_parallel: true, shows_logprobs: false, tokenizer: tokenizer() };
-        Writer::new(json!({ "id": "resp_1", "status": "in_progress", "output": [] }), parts, None)
+        ResponseWriter::new(json!({ "id": "resp_1", "status": "in_progress", "output": [] }), parts, None)
     }
 
     /// An item without what is different every time.
