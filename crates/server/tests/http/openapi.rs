@@ -96,8 +96,7 @@ fn check(description: &Value, method: &str, path: &str, response: &Response) {
 
 /// Whether a value is as a schema says, of which the words are known that the description has for answers.
 fn validate(description: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    let words = schema.as_object().expect("a schema is an object");
-    for (word, said) in words {
+    for (word, said) in schema.as_object().expect("a schema is an object") {
         let is_right = match (word.as_str(), value) {
             ("$ref", _) => {
                 let pointer = said.as_str().expect("a pointer").trim_start_matches('#');
@@ -105,16 +104,7 @@ fn validate(description: &Value, schema: &Value, value: &Value) -> Result<(), St
                 validate(description, schema, value)?;
                 true
             }
-            ("type", _) => match said.as_str().expect("one type") {
-                "string" => value.is_string(),
-                "boolean" => value.is_boolean(),
-                "number" => value.is_number(),
-                "integer" => value.is_i64() || value.is_u64(),
-                "array" => value.is_array(),
-                "object" => value.is_object(),
-                "null" => value.is_null(),
-                other => panic!("no type is called {other}"),
-            },
+            ("type", _) => has_type(said.as_str().expect("one type"), value),
             ("const", _) => said == value,
             ("enum", _) => said.as_array().expect("values").contains(value),
             ("minimum", _) => value.as_f64() >= said.as_f64(),
@@ -140,26 +130,11 @@ fn validate(description: &Value, schema: &Value, value: &Value) -> Result<(), St
                 missing.map_or(Ok(()), |name| Err(format!("there is no {name}")))?;
                 true
             }
-            ("properties", Value::Object(fields)) => {
-                for (name, value) in fields {
-                    let Some(schema) = said.get(name) else { continue };
-                    validate(description, schema, value).map_err(|problem| format!("{name}: {problem}"))?;
-                }
+            ("properties" | "additionalProperties", Value::Object(fields)) => {
+                validate_fields(description, schema, word, fields)?;
                 true
             }
-            ("additionalProperties", Value::Object(fields)) => {
-                for (name, value) in fields.iter().filter(|(name, _)| schema["properties"].get(name).is_none()) {
-                    match said {
-                        Value::Bool(false) => return Err(format!("{name} is not described")),
-                        schema => {
-                            validate(description, schema, value).map_err(|problem| format!("{name}: {problem}"))?
-                        }
-                    }
-                }
-                true
-            }
-            ("description", _) => true,
-            ("items" | "required" | "properties" | "additionalProperties" | "format", _) => true,
+            ("description" | "items" | "required" | "properties" | "additionalProperties" | "format", _) => true,
             (other, _) => panic!("the test does not know the word {other}"),
         };
         if !is_right {
@@ -169,14 +144,41 @@ fn validate(description: &Value, schema: &Value, value: &Value) -> Result<(), St
     Ok(())
 }
 
+fn has_type(name: &str, value: &Value) -> bool {
+    match name {
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        other => panic!("no type is called {other}"),
+    }
+}
+
+/// Whether an object's fields are as `properties` says, or those beside them as `additionalProperties` does.
+fn validate_fields(
+    description: &Value,
+    schema: &Value,
+    word: &str,
+    fields: &serde_json::Map<String, Value>,
+) -> Result<(), String> {
+    for (name, value) in fields {
+        let property = schema["properties"].get(name);
+        let schema = if word == "properties" { property } else { schema.get(word).filter(|_| property.is_none()) };
+        match schema {
+            None => {}
+            Some(Value::Bool(false)) => return Err(format!("{name} is not described")),
+            Some(schema) => validate(description, schema, value).map_err(|problem| format!("{name}: {problem}"))?,
+        }
+    }
+    Ok(())
+}
+
 /// Requests that are answered, one way or another: the path, and its body.
 fn posts() -> Vec<(&'static str, Value)> {
     let hello = json!([{ "role": "user", "content": "Hello" }]);
-    let few = json!({ "num_predict": 6, "temperature": 0 });
-    let read = json!({ "type": "object", "properties": { "path": { "type": "string" } } });
-    let tools = json!([{ "type": "function", "function": { "name": "read", "parameters": read } }]);
-    let of_responses = json!([{ "type": "function", "name": "read", "parameters": read }]);
-    let of_anthropic = json!([{ "name": "read", "input_schema": read }]);
     let mut all = vec![
         ("/api/show", json!({ "model": MODEL })),
         ("/api/show", json!({ "model": MODEL, "verbose": true })),
@@ -219,33 +221,42 @@ fn posts() -> Vec<(&'static str, Value)> {
         ("/apply-template", json!({ "messages": hello })),
         ("/apply-template", json!({ "messages": [{}] })),
     ];
-    for stream in [false, true] {
-        let ollama = json!({ "model": MODEL, "stream": stream, "options": few, "logprobs": true, "top_logprobs": 2 });
-        let openai = json!({ "stream": stream, "stream_options": { "include_usage": true }, "max_tokens": 6 });
-        let with = |base: &Value, more: Value| {
-            let mut body = base.clone();
-            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-            body
-        };
-        let of_items = json!({ "stream": stream, "max_output_tokens": 6, "input": "Hello", "tools": of_responses });
-        all.extend([
-            ("/api/generate", with(&ollama, json!({ "prompt": "Hello" }))),
-            ("/api/generate", with(&ollama, json!({ "prompt": "Hello", "raw": true }))),
-            ("/api/chat", with(&ollama, json!({ "messages": hello }))),
-            ("/v1/chat/completions", with(&openai, json!({ "messages": hello, "tools": tools }))),
-            (
-                "/v1/chat/completions",
-                with(&openai, json!({ "messages": hello, "logprobs": true, "top_logprobs": 2, "n": 2 })),
-            ),
-            ("/v1/completions", with(&openai, json!({ "prompt": ["Hello", "you"], "logprobs": 2, "echo": true }))),
-            (
-                "/v1/responses",
-                with(&of_items, json!({ "include": ["message.output_text.logprobs"], "metadata": { "a": "b" } })),
-            ),
-            ("/v1/messages", with(&openai, json!({ "model": MODEL, "messages": hello, "tools": of_anthropic }))),
-        ]);
-    }
+    all.extend([false, true].into_iter().flat_map(generations));
     all
+}
+
+/// Requests for answers of the model, streamed or not.
+fn generations(stream: bool) -> Vec<(&'static str, Value)> {
+    let hello = json!([{ "role": "user", "content": "Hello" }]);
+    let few = json!({ "num_predict": 6, "temperature": 0 });
+    let read = json!({ "type": "object", "properties": { "path": { "type": "string" } } });
+    let tools = json!([{ "type": "function", "function": { "name": "read", "parameters": read } }]);
+    let of_responses = json!([{ "type": "function", "name": "read", "parameters": read }]);
+    let of_anthropic = json!([{ "name": "read", "input_schema": read }]);
+    let ollama = json!({ "model": MODEL, "stream": stream, "options": few, "logprobs": true, "top_logprobs": 2 });
+    let openai = json!({ "stream": stream, "stream_options": { "include_usage": true }, "max_tokens": 6 });
+    let with = |base: &Value, more: Value| {
+        let mut body = base.clone();
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        body
+    };
+    let of_items = json!({ "stream": stream, "max_output_tokens": 6, "input": "Hello", "tools": of_responses });
+    vec![
+        ("/api/generate", with(&ollama, json!({ "prompt": "Hello" }))),
+        ("/api/generate", with(&ollama, json!({ "prompt": "Hello", "raw": true }))),
+        ("/api/chat", with(&ollama, json!({ "messages": hello }))),
+        ("/v1/chat/completions", with(&openai, json!({ "messages": hello, "tools": tools }))),
+        (
+            "/v1/chat/completions",
+            with(&openai, json!({ "messages": hello, "logprobs": true, "top_logprobs": 2, "n": 2 })),
+        ),
+        ("/v1/completions", with(&openai, json!({ "prompt": ["Hello", "you"], "logprobs": 2, "echo": true }))),
+        (
+            "/v1/responses",
+            with(&of_items, json!({ "include": ["message.output_text.logprobs"], "metadata": { "a": "b" } })),
+        ),
+        ("/v1/messages", with(&openai, json!({ "model": MODEL, "messages": hello, "tools": of_anthropic }))),
+    ]
 }
 
 #[test]
