@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use engine::{EngineError, Event, FinishReason, GenerateRequest, Generation, Reply, StepLogprobs, Ticket};
@@ -125,15 +124,10 @@ impl Answer {
     }
 
     fn count(&mut self, piece: &Piece) {
-        match piece {
-            Piece::Token { .. } => {
-                let metrics = &self.app.metrics;
-                let histogram = if self.n_tokens == 0 { &metrics.first_token } else { &metrics.between_tokens };
-                histogram.observe(self.last.elapsed());
-                self.last = Instant::now();
-                self.n_tokens += 1;
-            }
-            Piece::Rest(_) | Piece::Done(_) | Piece::Failed(_) => {}
+        if matches!(piece, Piece::Token { .. }) {
+            self.app.metrics.token(self.n_tokens, self.last.elapsed());
+            self.last = Instant::now();
+            self.n_tokens += 1;
         }
     }
 }
@@ -141,7 +135,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.app.metrics.cancelled.fetch_add(1, Ordering::Relaxed);
+            self.app.metrics.cancelled();
         }
     }
 }

@@ -77,7 +77,7 @@ impl Server {
                 service,
                 facts,
                 options,
-                metrics: Metrics::default(),
+                metrics: Metrics::new(),
                 keep_alive,
                 grammars: OnceLock::new(),
                 max_batch,

@@ -1,8 +1,6 @@
 //! This program's own routes: health, what goes on, and the tokenizer.
 
-use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -12,13 +10,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::Snapshot;
 use model::{EncodeOptions, SpecialTokens, TokenId};
+use prometheus_client::encoding::prometheus_text;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::metrics::{BOUNDS, Histogram};
 use crate::openai::reply as openai;
 use crate::prompt::{Conversation, message};
 
@@ -125,93 +123,9 @@ async fn plan(State(app): State<Arc<App>>) -> Response {
     Json(plan_of(&app)).into_response()
 }
 
-/// One metric without labels.
-struct Metric {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    value: f64,
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floating-point numbers")]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let Snapshot { totals, load, cache, n_pages, n_free_pages, recent, .. } = app.service.snapshot();
-    let cancelled = app.metrics.cancelled.load(Ordering::Relaxed) as f64;
-    let seconds = recent.time.as_secs_f64().max(1e-9);
-    let metric = |name, kind, help, value| Metric { name, kind, help, value };
-    let all = [
-        metric("requests_total", "counter", "Requests to the engine that have ended.", totals.requests as f64),
-        metric("requests_failed_total", "counter", "Of them, those that failed.", totals.failed as f64),
-        metric("requests_cancelled_total", "counter", "Requests that their clients gave up.", cancelled),
-        metric("requests_queued", "gauge", "Requests that wait.", load.queued as f64),
-        metric("requests_prefilling", "gauge", "Requests whose prompts are being taken in.", load.prefilling as f64),
-        metric("requests_decoding", "gauge", "Requests that decode.", load.decoding as f64),
-        metric(
-            "prompt_tokens_total",
-            "counter",
-            "Tokens of prompts, those that were known included.",
-            totals.prompt_tokens as f64,
-        ),
-        metric("generated_tokens_total", "counter", "Tokens generated.", totals.generated_tokens as f64),
-        metric(
-            "tokens_per_second",
-            "gauge",
-            "Tokens generated a second, lately.",
-            recent.generated_tokens as f64 / seconds,
-        ),
-        metric("passes_total", "counter", "Passes over the weights.", totals.passes as f64),
-        metric("pass_seconds_total", "counter", "Time in passes.", totals.pass_time.as_secs_f64()),
-        metric("bytes_read_total", "counter", "Bytes of weights read from the disk.", totals.bytes_read as f64),
-        metric(
-            "stall_seconds_total",
-            "counter",
-            "Time in which passes waited for the disk.",
-            totals.stall.as_secs_f64(),
-        ),
-        metric(
-            "slab_hits_total",
-            "counter",
-            "Slabs of weights that were in memory when they were needed.",
-            totals.hits as f64,
-        ),
-        metric("slabs_total", "counter", "Slabs of weights that were needed.", totals.slabs as f64),
-        metric("pinned_bytes", "gauge", "Bytes of weights that are kept in memory.", totals.pinned_bytes as f64),
-        metric("kv_pages", "gauge", "Pages of the KV cache.", n_pages as f64),
-        metric("kv_pages_free", "gauge", "Of them, those that are free.", n_free_pages as f64),
-        metric("prompt_cache_hits_total", "counter", "Prompts whose beginning was known.", cache.hits as f64),
-        metric(
-            "prompt_cache_saved_tokens_total",
-            "counter",
-            "Tokens of prompts that were not computed again.",
-            cache.saved_tokens as f64,
-        ),
-        metric("prompt_cache_pages", "gauge", "Pages that hold what finished requests computed.", cache.pages as f64),
-    ];
-    let mut text = String::new();
-    for Metric { name, kind, help, value } in all {
-        write!(text, "# HELP ssd_llm_{name} {help}\n# TYPE ssd_llm_{name} {kind}\nssd_llm_{name} {value}\n")
-            .expect("a string takes any text");
-    }
-    text += "# HELP ssd_llm_responses_total HTTP responses by the hundreds of their status.\n# TYPE ssd_llm_responses_total counter\n";
-    for (class, count) in (1..).zip(&app.metrics.responses) {
-        writeln!(text, "ssd_llm_responses_total{{status=\"{class}xx\"}} {}", count.load(Ordering::Relaxed))
-            .expect("a string takes any text");
-    }
-    histogram(&mut text, "first_token_seconds", "From a request to its first token.", &app.metrics.first_token);
-    histogram(&mut text, "between_tokens_seconds", "From a token to the next.", &app.metrics.between_tokens);
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
-}
-
-fn histogram(text: &mut String, name: &str, help: &str, histogram: &Histogram) {
-    write!(text, "# HELP ssd_llm_{name} {help}\n# TYPE ssd_llm_{name} histogram\n").expect("a string takes any text");
-    let mut total = 0;
-    let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
-    for (bound, bucket) in bounds.zip(&histogram.buckets) {
-        total += bucket.load(Ordering::Relaxed);
-        writeln!(text, "ssd_llm_{name}_bucket{{le=\"{bound}\"}} {total}").expect("a string takes any text");
-    }
-    write!(text, "ssd_llm_{name}_sum {}\nssd_llm_{name}_count {total}\n", histogram.sum())
-        .expect("a string takes any text");
+    let text = app.metrics.text(&app.service.snapshot());
+    ([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response()
 }
 
 /// A text.
