@@ -15,6 +15,8 @@ mod embedding;
 mod failure;
 mod guard;
 mod hold;
+mod json_syntax;
+mod json_value;
 mod keep_alive;
 mod listen;
 mod metrics;

@@ -74,7 +74,7 @@ pub(super) enum Role {
 
 /// A text, or blocks, each of which is read as a [`Block`].
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string or an array of blocks")]
+#[serde(untagged, expecting = "it must be a string or an array of blocks")]
 #[schema(as = anthropic::Content)]
 pub(super) enum Content {
     Text(String),
@@ -83,7 +83,7 @@ pub(super) enum Content {
 
 /// A piece of a message.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", expecting = "an object")]
 #[schema(as = anthropic::Block)]
 pub(super) enum Block {
     Text {
@@ -120,7 +120,7 @@ pub(super) enum Block {
 
 /// Where a document's text is.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", expecting = "an object")]
 #[schema(as = anthropic::Source)]
 pub(super) enum Source {
     /// Here.
@@ -151,7 +151,7 @@ pub(super) struct Tool {
 
 /// Whether the model may call tools, or must.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", expecting = "an object")]
 #[schema(as = anthropic::ToolChoice)]
 pub(super) enum ToolChoice {
     /// As it likes.
@@ -166,7 +166,7 @@ pub(super) enum ToolChoice {
 
 /// Whether the model thinks aloud first.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", expecting = "an object")]
 #[schema(as = anthropic::Thinking)]
 pub(super) enum Thinking {
     /// It does; how long is its own choice.

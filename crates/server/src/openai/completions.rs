@@ -50,7 +50,10 @@ pub(super) struct CompletionBody {
 
 /// Texts, or tokens.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string, an array of strings, an array of tokens, or an array of such arrays")]
+#[serde(
+    untagged,
+    expecting = "it must be a string, an array of strings, an array of tokens, or an array of such arrays"
+)]
 #[schema(as = openai::Input)]
 pub(super) enum TextInput {
     Text(String),

@@ -66,7 +66,7 @@ pub(super) struct Sampling {
 
 /// One text or several.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string or an array of strings")]
+#[serde(untagged, expecting = "it must be a string or an array of strings")]
 #[schema(as = openai::Texts)]
 pub(super) enum Texts {
     One(String),

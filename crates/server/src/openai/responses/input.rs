@@ -10,7 +10,7 @@ use crate::prompt::{message, text_of, tool_call};
 
 /// A text, or what was said and done before.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
-#[serde(untagged, expecting = "expected a string or an array of items")]
+#[serde(untagged, expecting = "it must be a string or an array of items")]
 #[schema(as = openai::ResponsesInput)]
 pub(super) enum ResponsesInput {
     Text(String),
