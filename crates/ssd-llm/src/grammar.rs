@@ -1,4 +1,4 @@
-//! The grammar that the flags of `run` ask for, from the command line or from a file.
+//! The grammar that the flags of `run` ask for, given on the command line or in a file.
 
 use std::borrow::Cow;
 
@@ -6,19 +6,19 @@ use anyhow::Context;
 use engine::{Constraint, EngineError, Grammar, GrammarCompiler};
 use model::Tokenizer;
 
-use crate::cmd::Usage;
 use crate::flags::GrammarFlags;
+use crate::usage::Usage;
 
 impl GrammarFlags {
-    /// What the answer has to be, if that was said.
+    /// The grammar of the answer, if there is one.
     ///
-    /// Errors: a file cannot be read, or a schema is no JSON.
+    /// Errors: a file cannot be read, or a schema is not JSON.
     pub(crate) fn grammar(&self) -> anyhow::Result<Option<Grammar>> {
         if let Some(schema) = &self.json_schema {
             let schema = serde_json::from_str(&text_of(schema)?);
             return match schema {
                 Ok(schema) => Ok(Some(Grammar::JsonSchema(schema))),
-                Err(error) => Err(Usage(format!("--json-schema is no JSON: {error}")).into()),
+                Err(error) => Err(Usage(format!("--json-schema is not valid JSON: {error}")).into()),
             };
         }
         if let Some(gbnf) = &self.grammar {
@@ -33,7 +33,7 @@ impl GrammarFlags {
 
 /// The constraint for a grammar.
 ///
-/// Errors: the grammar is wrong, or asks for what is not supported.
+/// Errors: the grammar is invalid or uses something unsupported.
 pub(crate) fn compile(grammar: &Grammar, tokenizer: &Tokenizer) -> anyhow::Result<Constraint> {
     let constraint = GrammarCompiler::new(tokenizer)?.compile(grammar);
     constraint.map_err(|error| match error {
@@ -42,7 +42,7 @@ pub(crate) fn compile(grammar: &Grammar, tokenizer: &Tokenizer) -> anyhow::Resul
     })
 }
 
-/// The value of a flag, or what is in the file that it names behind an `@`.
+/// The value of a flag, or the contents of the file that it names after an `@`.
 fn text_of(value: &str) -> anyhow::Result<Cow<'_, str>> {
     match value.strip_prefix('@') {
         Some(path) => Ok(std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?.into()),

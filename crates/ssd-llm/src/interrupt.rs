@@ -1,21 +1,21 @@
-//! Ctrl-C: the first asks for a clean end, the second ends at once.
+//! Ctrl-C: the first asks for a clean end, the second exits at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static ASKED: AtomicBool = AtomicBool::new(false);
 
-/// Exit status of a program that its user has interrupted twice, as shells count it.
+/// Exit status after a second Ctrl-C: 128 plus the number of the signal, as in shells.
 const INTERRUPTED: i32 = 130;
 
-/// Begins to listen for Ctrl-C and requests to terminate.
+/// Starts to handle Ctrl-C.
 ///
 /// Errors: the system refuses the handler.
 pub(crate) fn listen() -> Result<(), ctrlc::Error> {
     listen_and_stop(&Arc::default())
 }
 
-/// The same, and sets `stop` for those who look at that.
+/// The same, and sets `stop` too.
 ///
 /// Errors: the system refuses the handler.
 pub(crate) fn listen_and_stop(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
@@ -28,13 +28,13 @@ pub(crate) fn listen_and_stop(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error
     })
 }
 
-/// What was asked has been done.
+/// Clears the request once it was met.
 pub(crate) fn forget(stop: &AtomicBool) {
     stop.store(false, Ordering::Relaxed);
     ASKED.store(false, Ordering::Relaxed);
 }
 
-/// Whether the user has asked for an end.
+/// Whether the user asked for an end.
 pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::Relaxed)
 }

@@ -1,9 +1,10 @@
-//! The `ssd-llm` program: flags in, commands out.
+//! The `ssd-llm` program: parses flags and runs a command.
 //!
-//! Text goes to standard output; progress, statistics, warnings and errors go to standard error. The exit status is 0
-//! when done, 1 when something failed and 2 when it was used wrongly.
+//! Text goes to standard output; progress, statistics, warnings and errors go to standard error. The exit status is 0 on
+//! success, 1 on failure and 2 on wrong usage.
 
 mod cmd;
+mod flag_values;
 mod flags;
 mod grammar;
 mod interrupt;
@@ -12,6 +13,7 @@ mod output;
 mod plot;
 mod progress;
 mod size;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    // A server says what it is asked; the others speak only of what is wrong.
+    // A server logs its requests; the other commands log only warnings.
     let level = match cli.command {
         Command::Serve(_) => LevelFilter::INFO,
         _ => LevelFilter::WARN,
@@ -51,16 +53,16 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::say(&format!("error: {}", output::chain(&error)));
-            if error.is::<cmd::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+            if error.is::<usage::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
 
-/// Prints help where it was asked for; says what is wrong with the flags in one line otherwise.
+/// Prints help if it was asked for, and otherwise what is wrong with the flags, in one line.
 fn refuse(error: &clap::Error) -> ExitCode {
     let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     if asked || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nothing can be done about a closed output here.
+        // A closed output cannot be reported.
         let _ = error.print();
         return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
     }

@@ -1,8 +1,7 @@
-//! What `bench` measured at one budget, and what follows from it: rates, the limit, a JSON object, a row of the table.
+//! What `bench` measured at one budget, and what follows from it: rates, the limit, a JSON object and a row of the table.
 //!
-//! The limit is what a pass could not beat: the disk, at the rate that direct reads of it gave, brings what is not kept,
-//! or the arithmetic works all the time, whichever takes longer. A share of it may be above 100%, since the disk is
-//! measured before and after and not at the same time.
+//! The limit is the speed of a pass that reads everything streamed at the rate of direct reads, or computes without a pause,
+//! whichever is slower. Shares of it may exceed 100%, since the disk is measured before and after the passes.
 
 use engine::{DiskSpeed, Pass, TimedPasses};
 use serde_json::{Value, json};
@@ -13,24 +12,24 @@ use crate::size;
 /// One budget, measured. There is at least one decode pass.
 pub(crate) struct Measured {
     pub(crate) plan: ResidencyPlan,
-    /// The mean of before and after.
+    /// The mean of before and after the passes.
     pub(crate) disk: DiskSpeed,
     pub(crate) passes: TimedPasses,
     pub(crate) peak_bytes: u64,
 }
 
-/// From opening the file to the first token, in milliseconds.
+/// Time from opening the file to the first token, in milliseconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Start {
-    /// With nothing of the file in the page cache; `None` where the system cannot be asked to drop it.
+    /// With the file dropped from the page cache; `None` if the system cannot do that.
     pub(crate) cold_ms: Option<f64>,
-    /// Right after that.
+    /// Once more right after that.
     pub(crate) warm_ms: f64,
     pub(crate) budget_bytes: u64,
 }
 
 impl Measured {
-    /// Decoded tokens a second of all sequences together, over all passes.
+    /// Decoded tokens per second of all sequences together, over all passes.
     pub(crate) fn tokens_per_second(&self) -> f64 {
         let decode = &self.passes.decode;
         let total: f64 = decode.iter().map(|pass| pass.elapsed.as_secs_f64()).sum();
@@ -42,22 +41,22 @@ impl Measured {
         self.passes.n_sequences as f64
     }
 
-    /// Bytes that a decode pass reads, for each of its tokens.
+    /// Bytes that a decode pass reads, per token.
     pub(crate) fn bytes_per_token(&self) -> f64 {
         self.median(|pass| pass.reads.bytes_read as f64) / self.n_sequences()
     }
 
-    /// Seconds that a decode pass computes, for each of its tokens.
+    /// Seconds that a decode pass computes, per token.
     pub(crate) fn compute_s(&self) -> f64 {
         self.median(|pass| pass.compute().as_secs_f64()) / self.n_sequences()
     }
 
-    /// Tokens a second that no decoding could exceed.
+    /// The upper bound of tokens per second.
     pub(crate) fn limit(&self) -> f64 {
         limit(self.bytes_per_token(), self.disk.bytes_per_second, self.compute_s())
     }
 
-    /// How near decoding came to its limit.
+    /// Speed as a share of the limit.
     pub(crate) fn percent_of_limit(&self) -> f64 {
         100.0 * self.tokens_per_second() / self.limit()
     }
@@ -74,7 +73,7 @@ impl Measured {
         median(self.passes.decode.iter().map(of).collect())
     }
 
-    /// What is told of every budget.
+    /// The object of a budget.
     pub(crate) fn json(&self) -> Value {
         let prefill = &self.passes.prefill;
         let pass = |pass: &Pass| {
@@ -148,7 +147,7 @@ const HEADINGS: [&str; 11] = [
 pub(crate) fn table(all: &[Measured], start: Option<Start>) -> String {
     let first = &all[0];
     let head = format!(
-        "disk {}/s (direct reads of up to {}, {} under way), weights {}, prompt {} tokens, {} passes of {} decoded\n\n",
+        "disk {}/s (direct reads of up to {}, {} in flight), weights {}, prompt {} tokens, {} decode passes of {} tokens\n\n",
         size::show(median(all.iter().map(|m| m.disk.bytes_per_second).collect()) as u64),
         size::show(first.disk.request_bytes as u64),
         all.iter().map(|m| m.disk.depth).max().unwrap_or(0),
@@ -171,7 +170,7 @@ impl Start {
     fn line(self) -> String {
         let cold = self.cold_ms.map(|ms| format!("{ms:.0} ms cold, ")).unwrap_or_default();
         let budget = size::show(self.budget_bytes);
-        format!("\nfirst token of a short prompt after {cold}{:.0} ms warm, at a budget of {budget}\n", self.warm_ms)
+        format!("\ntime to first token of a short prompt: {cold}{:.0} ms warm, at a budget of {budget}\n", self.warm_ms)
     }
 
     pub(crate) fn json(self) -> Value {
@@ -179,12 +178,12 @@ impl Start {
     }
 }
 
-/// Tokens a second of passes that read so many bytes from such a disk and compute for so long.
+/// Tokens per second of passes that read this many bytes from this disk and compute for this long.
 pub(crate) fn limit(bytes: f64, bytes_per_second: f64, compute_s: f64) -> f64 {
     1.0 / (bytes / bytes_per_second).max(compute_s).max(1e-9)
 }
 
-/// The middle value, or the mean of the two in the middle; 0 of none.
+/// The middle value, or the mean of the two middle ones; 0 without values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {

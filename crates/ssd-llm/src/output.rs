@@ -1,4 +1,4 @@
-//! What the commands print: JSON objects whose names are a contract, and the closing statistics.
+//! What the commands print: JSON objects, whose names are a contract, and the closing statistics.
 
 use std::io::{ErrorKind, Write};
 
@@ -8,7 +8,7 @@ use store::{ResidencyPlan, peak_memory};
 
 use crate::size;
 
-/// Writes to standard output; a reader that has gone away is no error, but the answer is then `false`.
+/// Writes to standard output. Returns `false` if its reader has gone away, which is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -18,21 +18,21 @@ pub(crate) fn print(text: &str) -> anyhow::Result<bool> {
     }
 }
 
-/// Writes a line to standard error. Where nobody listens there is nobody to tell.
+/// Writes a line to standard error, if it is open.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Says so when the budget that was asked for is more than there is.
+/// Warns if the budget was capped to what the system has.
 pub(crate) fn warn_if_capped(options: &EngineOptions, plan: &ResidencyPlan) {
     let limit = plan.budget.limit_bytes;
     if let Some(asked) = options.memory_budget.filter(|asked| *asked > limit) {
         let (asked, limit) = (size::show(asked), size::show(limit));
-        say(&format!("warning: --memory-budget {asked} is more than this system has to give: using {limit}"));
+        say(&format!("warning: --memory-budget {asked} is more than this system has available: using {limit}"));
     }
 }
 
-/// An error and its causes in one line; a cause whose words are in the line already is not repeated.
+/// An error and its causes in one line, without repeating causes that the line already contains.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
@@ -72,7 +72,7 @@ pub(crate) fn run_json(generation: &Generation, plan: &ResidencyPlan) -> Value {
     object
 }
 
-/// A token's log-probability and its rivals.
+/// A token's log-probability, and its alternatives.
 pub(crate) fn step_json(step: &StepLogprobs) -> Value {
     let one = |t: &TokenLogprob| json!({ "id": t.id, "logprob": t.logprob });
     let mut object = one(&step.chosen);
@@ -88,12 +88,12 @@ pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> Strin
     let prompt_rate = (generation.prompt_tokens - generation.cached_tokens) as f64 / prefill.max(1e-9);
     let cached = match generation.cached_tokens {
         0 => String::new(),
-        n => format!(", {n} of them known,"),
+        n => format!(" ({n} cached)"),
     };
     format!(
         "prompt {} tokens{cached} in {prefill:.2} s ({prompt_rate:.1} tokens/s), answer {} tokens in {:.2} s ({:.1} tokens/s), {}\n\
-         read {} at {}/s, {} a token; waited {:.2} s, computed {:.2} s: {:.0}% of the limit\n\
-         memory: {} of weights kept ({:.0}%), peak {}, budget {}",
+         read {} at {}/s, {} per token; waited {:.2} s, computed {:.2} s: {:.0}% of the limit\n\
+         memory: {} of weights pinned ({:.0}%), peak {}, budget {}",
         generation.prompt_tokens,
         generation.tokens.len(),
         timings.decode.as_secs_f64(),
@@ -112,7 +112,7 @@ pub(crate) fn statistics(generation: &Generation, plan: &ResidencyPlan) -> Strin
     )
 }
 
-/// Where a generation's time and bytes went.
+/// Time and bytes of a generation.
 struct Io {
     bytes_read: u64,
     bytes_per_token: f64,
@@ -130,7 +130,7 @@ impl Io {
         let busy_s = (prefill.busy + decode.busy).as_secs_f64();
         let total = generation.timings.prefill + generation.timings.decode;
         let decode_s = generation.timings.decode.as_secs_f64();
-        // A pass can be no faster than the drive alone, at the rate that it gave, or than the arithmetic alone.
+        // A pass is no faster than the disk alone, at the rate it reached, or than the arithmetic alone.
         let limit_s = decode.busy.as_secs_f64().max(decode_s - decode.stall.as_secs_f64());
         Io {
             bytes_read,

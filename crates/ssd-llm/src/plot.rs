@@ -1,5 +1,5 @@
-//! A picture of tokens a second against the memory budget: measured points, and the limit as a curve. As SVG, which needs
-//! no fonts and no pixels here.
+//! A plot of tokens per second against the memory budget: measured points and the curve of the limit. As SVG, which needs
+//! no fonts here.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub(crate) struct Picture {
     pub(crate) title: String,
     pub(crate) points: Vec<Point>,
-    /// Tokens a second at budgets in bytes, in ascending order.
+    /// Tokens per second by budget in bytes, in ascending order.
     pub(crate) limit: Vec<(u64, f64)>,
 }
 
@@ -62,11 +62,11 @@ impl Picture {
             .y_label_formatter(&short)
             .draw()?;
         let limit = self.limit.iter().map(|&(budget, rate)| (x_of(budget), rate));
-        // Where all weights are kept, more memory changes nothing.
+        // Once all weights are pinned, more memory changes nothing.
         let end = self.limit.last().map(|&(_, rate)| (x_max * 1.1, rate));
         chart
             .draw_series(LineSeries::new(limit.chain(end), LIMIT.stroke_width(2)))?
-            .label("limit: the disk or the arithmetic, always at work")
+            .label("limit: disk or arithmetic, always busy")
             .legend(|(x, y)| PathElement::new([(x, y), (x + 20, y)], LIMIT.stroke_width(2)));
         let place = |point: &Point| (x_of(point.budget_bytes), point.tokens_per_second);
         chart
@@ -75,7 +75,7 @@ impl Picture {
             .legend(|(x, y)| Circle::new((x + 10, y), 5, MEASURED.filled()));
         let style = ("sans-serif", 13).into_font().color(&MEASURED);
         let label = |point: &Point| {
-            // At the right end there is no room to the right of a point.
+            // At the right edge there is no room to the right of a point.
             let (side, dx) = if x_of(point.budget_bytes) > x_max * 0.85 { (HPos::Right, -8) } else { (HPos::Left, 8) };
             let text = Text::new(point.label.clone(), (dx, 6), style.pos(Pos::new(side, VPos::Top)));
             EmptyElement::at(place(point)) + text
@@ -102,7 +102,7 @@ impl Picture {
         measured.chain(self.limit.iter().map(|&(_, rate)| rate))
     }
 
-    /// The unit in which budgets have few digits, and its bytes.
+    /// The unit of the budgets, and its bytes.
     fn unit(&self) -> (&'static str, f64) {
         const GIB: u64 = 1 << 30;
         match self.budgets().max() {
@@ -112,7 +112,7 @@ impl Picture {
     }
 }
 
-/// A tick's number, with no more digits than it has.
+/// A tick's number without trailing zeros.
 fn short(value: &f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -1,5 +1,5 @@
-//! The line on standard error that says how far things are, when that is a terminal. It lives while a pass runs, too: a
-//! pass over a large model takes long, and reading is what it does.
+//! The progress line on standard error, if that is a terminal. It is updated during passes too, since a pass over a large
+//! model takes long; how much was read shows that it goes on.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::size;
 
-/// The rate of reading is told anew so often.
+/// How often the read rate is updated.
 const RATE_EVERY: Duration = Duration::from_secs(1);
 
 const TICK: Duration = Duration::from_millis(200);
 
-/// A line that is drawn at most ten times a second and vanishes when done.
+/// A line that is drawn at most ten times a second and cleared when done.
 pub(crate) struct Progress {
     bar: ProgressBar,
     start: Option<Instant>,
@@ -22,13 +22,13 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A line that tells what `bytes_read` is at, too.
+    /// A line that also shows how `bytes_read` grows.
     pub(crate) fn new(bytes_read: &Arc<AtomicU64>) -> Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
         let style = ProgressStyle::with_template("{spinner} {msg}{reading}").expect("the template is well-formed");
         let reading = Arc::new(Mutex::new(Reading::new(bytes_read)));
         bar.set_style(style.with_key("reading", move |_: &ProgressState, out: &mut dyn std::fmt::Write| {
-            // A line that cannot be written is not shown.
+            // A line that cannot be written is skipped.
             let _ = out.write_str(&reading.lock().unwrap_or_else(PoisonError::into_inner).tell());
         }));
         bar.set_message("first pass");
@@ -36,13 +36,13 @@ impl Progress {
         Progress { bar, start: None, tokens: 0 }
     }
 
-    /// Says that the prompt has been taken in so far.
+    /// Shows the progress of prefill.
     pub(crate) fn prefill(&mut self, done: usize, total: usize) {
         self.say(format!("prompt {done}/{total} tokens"));
         self.start = Some(Instant::now());
     }
 
-    /// Counts a token and says how fast they come.
+    /// Counts a token and shows the rate.
     pub(crate) fn token(&mut self) {
         self.tokens += 1;
         let elapsed = self.start.map_or(Duration::ZERO, |s| s.elapsed()).as_secs_f64();
@@ -50,22 +50,22 @@ impl Progress {
         self.say(format!("{} tokens, {rate:.1} tokens/s", self.tokens));
     }
 
-    /// Says something else.
+    /// Shows another message.
     pub(crate) fn say(&self, message: String) {
         self.bar.set_message(message);
         self.bar.tick();
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// How much has been read since the line began, and how fast lately.
+/// How much was read since the line appeared, and how fast recently.
 struct Reading {
     bytes_read: Arc<AtomicU64>,
-    /// What had been read before.
+    /// Bytes read before that.
     before: u64,
     since: Instant,
     bytes: u64,
@@ -78,7 +78,7 @@ impl Reading {
         Reading { bytes_read: Arc::clone(bytes_read), before, since: Instant::now(), bytes: 0, rate: 0.0 }
     }
 
-    /// Says nothing of what was not read, and of a rate only while there is one.
+    /// The bytes if there are any, and the rate if there is one.
     fn tell(&mut self) -> String {
         let bytes = self.bytes_read.load(Ordering::Relaxed) - self.before;
         let elapsed = self.since.elapsed();

@@ -1,4 +1,4 @@
-//! Sizes as people write them: `8G`, `1.5G`, `512M`. The units are powers of 1024.
+//! Sizes as users write and read them: `8G`, `1.5G`, `512M`, in powers of 1024.
 
 /// Bytes of a size.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
-/// Bytes as people read them.
+/// Bytes in a readable unit.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn show(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

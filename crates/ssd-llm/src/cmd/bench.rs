@@ -1,8 +1,8 @@
-//! `bench`: how fast a model is at several memory budgets, how near that is to the machine's limit, and how soon it starts.
+//! `bench`: measures speed at several memory budgets, how close it comes to the machine's limit, and the time to first token.
 //!
-//! Each budget gets a load, a prompt and a few decode passes, with the disk alone measured before and after, since many
-//! disks give bursts. Budgets go from small to large, so that a process's peak memory is that of the last one. What the
-//! figures mean is in `measured`, the picture in `plot`.
+//! For each budget it loads the model, prefills a prompt and decodes a few tokens, and measures the disk alone before and
+//! after, since many disks have burst rates. Budgets go from small to large, so that the peak memory of the process is that
+//! of the latest one. `measured` defines the figures, `plot` draws them.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -13,32 +13,32 @@ use anyhow::{Context, bail};
 use engine::{DiskSpeed, EngineOptions, ModelFile, PassesRequest, TimedPasses, time_passes};
 use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, forget_file, peak_memory};
 
-use crate::cmd::Usage;
 use crate::flags::BenchArgs;
 use crate::measured::{self, Measured, Start};
 use crate::plot::{Picture, Point};
 use crate::progress::Progress;
+use crate::usage::Usage;
 use crate::{interrupt, output, size};
 
-/// Context that is kept when none is asked for.
+/// Context length if none is given.
 const DEFAULT_CONTEXT: usize = 1024;
 
-/// Tokens of the prompt whose first answer counts as the start.
+/// Length of the prompt for the time to first token.
 const SHORT_PROMPT: usize = 16;
 
-/// Tokens of the prompt, at most, that make everything warm: as many as a pass takes in at once.
+/// Most tokens of the warm-up prompt: those of one pass.
 const WARM_UP_PROMPT: usize = 512;
 
-/// How many times larger than the budget the weights are.
+/// Ratios of weights to budget.
 const RATIOS: [f64; 4] = [4.0, 2.0, 1.5, 1.25];
 
 /// Points of the limit's curve.
 const CURVE_POINTS: u64 = 60;
 
-/// Budgets are searched this finely.
+/// Resolution of the search for budgets.
 const BUDGET_STEP: u64 = 1 << 20;
 
-/// Prints a table or a JSON object, and draws a picture if asked to.
+/// Prints a table or a JSON object, and draws a plot if asked to.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     args.plot.as_deref().map_or(Ok(()), check_plot)?;
     interrupt::listen()?;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let bench = Bench::new(args, &file)?;
     let budgets = bench.budgets(&file)?;
     let curve = if args.plot.is_some() { bench.streamed_by_budget(&file)? } else { Vec::new() };
-    // What it holds in memory would count against the budgets.
+    // Its memory would count against the budgets.
     drop(file);
     let mut all = Vec::new();
     for budget in budgets {
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         }
         all.extend(bench.measure(budget)?);
     }
-    let Some(last) = all.last() else { bail!("interrupted before a token was decoded: there is nothing to show") };
+    let Some(last) = all.last() else { bail!("interrupted before any token was decoded") };
     let no_start = args.warm || interrupt::asked();
     let start = if no_start { None } else { Some(bench.start(last.plan.budget.limit_bytes)?) };
     bench.progress.clear();
@@ -67,20 +67,20 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses what would be refused after minutes of measuring.
+/// Refuses a bad path before minutes of measuring.
 fn check_plot(path: &Path) -> anyhow::Result<()> {
     if !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("svg")) {
         let path = path.display();
-        return Err(Usage(format!("--plot {path} does not end in .svg, and SVG is all that is drawn")).into());
+        return Err(Usage(format!("--plot {path}: the file name must end in .svg")).into());
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder.filter(|folder| !folder.is_dir()) {
-        Some(folder) => bail!("cannot write {}: {} is no folder", path.display(), folder.display()),
+        Some(folder) => bail!("cannot write {}: {} is not a directory", path.display(), folder.display()),
         None => Ok(()),
     }
 }
 
-/// What all budgets have in common.
+/// What all budgets share.
 struct Bench<'a> {
     model: &'a Path,
     options: EngineOptions,
@@ -97,18 +97,18 @@ impl Bench<'_> {
         let (n_decode, n_sequences) = (args.max_tokens, args.batch);
         let options = EngineOptions { ctx: Some(ctx), max_sequences: n_sequences, ..args.engine.options()? };
         if n_decode >= ctx {
-            bail!("{n_decode} passes and a prompt do not fit a context of {ctx} tokens: use a smaller -n");
+            bail!("{n_decode} decode passes and a prompt do not fit in a context of {ctx} tokens: use a smaller -n");
         }
         let n_prompt = args.prompt_tokens.min(ctx - n_decode);
         if n_prompt < args.prompt_tokens {
-            output::say(&format!("the prompt is cut to the {n_prompt} tokens that a context of {ctx} has room for"));
+            output::say(&format!("prompt truncated to {n_prompt} tokens to fit the context of {ctx}"));
         }
         let prompt = synthetic_prompt(n_prompt, file.spec.n_vocab);
         let (model, is_warm, progress) = (args.model.as_path(), args.warm, Progress::new(&Arc::default()));
         Ok(Bench { model, options, prompt, n_decode, n_sequences, is_warm, progress })
     }
 
-    /// The one that was asked for; else those at which certain shares of the weights are streamed, and one where none is.
+    /// The one that was asked for, or those of [`RATIOS`] and one that holds all weights.
     fn budgets(&self, file: &ModelFile) -> anyhow::Result<Vec<u64>> {
         let asked = file.plan(&self.options)?;
         if self.options.memory_budget.is_some() {
@@ -120,15 +120,18 @@ impl Bench<'_> {
             let budget = (asked.weights_bytes as f64 / ratio) as u64;
             let name = format!("the budget of {} (weights / {ratio})", size::show(budget));
             match budget {
-                b if b < least => output::say(&format!("skipped {name}: the model needs {}", size::show(least))),
-                b if b > most => output::say(&format!("skipped {name}: only {} can be had", size::show(most))),
+                b if b < least => output::say(&format!("skipping {name}: the model needs {}", size::show(least))),
+                b if b > most => output::say(&format!("skipping {name}: only {} is available", size::show(most))),
                 b => budgets.push(b),
             }
         }
         let fits = |budget| Ok(self.plan_at(file, budget)?.fits());
         match smallest(least, most, fits)? {
             Some(budget) => budgets.push(budget),
-            None => output::say(&format!("skipped a budget for all weights: only {} can be had", size::show(most))),
+            None => output::say(&format!(
+                "skipping a budget that holds all weights: only {} is available",
+                size::show(most)
+            )),
         }
         if budgets.is_empty() {
             budgets.push(most);
@@ -144,7 +147,7 @@ impl Bench<'_> {
         EngineOptions { memory_budget: Some(budget), ..self.options.clone() }
     }
 
-    /// Bytes that a pass reads at budgets from the smallest to one that holds all weights, be that more than there is.
+    /// Bytes read per pass, for budgets from the smallest to one that holds all weights, even if the machine has less.
     fn streamed_by_budget(&self, file: &ModelFile) -> anyhow::Result<Vec<(u64, u64)>> {
         let slabs = SlabTable::new(&file.spec)?;
         let least = file.plan(&self.options)?.minimum_budget_bytes;
@@ -157,7 +160,7 @@ impl Bench<'_> {
         budgets.map(|budget| Ok((budget, plan(budget)?.streamed_bytes_per_pass))).collect()
     }
 
-    /// Measures a budget; nothing if it was interrupted before the first token.
+    /// Measures a budget; `None` if it was interrupted before the first token.
     fn measure(&self, budget: u64) -> anyhow::Result<Option<Measured>> {
         let options = self.at(budget);
         let before = self.measure_disk(&options)?;
@@ -183,13 +186,13 @@ impl Bench<'_> {
     }
 
     fn measure_disk(&self, options: &EngineOptions) -> anyhow::Result<DiskSpeed> {
-        self.progress.say("the disk alone".to_owned());
+        self.progress.say("measuring the disk".to_owned());
         Ok(ModelFile::open(self.model)?.measure_disk(options)?)
     }
 
-    /// Starts twice, the first time with nothing of the file in the page cache.
+    /// Measures the time to first token twice, at first with the file dropped from the page cache.
     fn start(&self, budget: u64) -> anyhow::Result<Start> {
-        self.progress.say("the start".to_owned());
+        self.progress.say("measuring the time to first token".to_owned());
         let file = ModelFile::open(self.model)?;
         let mut is_cold = true;
         for part in file.gguf.files() {
@@ -212,15 +215,15 @@ impl Bench<'_> {
     }
 }
 
-/// Tokens from everywhere in the vocabulary, always the same.
+/// Tokens from all over the vocabulary, the same every time.
 fn synthetic_prompt(n: usize, n_vocab: usize) -> Vec<u32> {
     // Knuth's multiplicative hash: successive multiples are spread evenly.
     let spread = |i: u32| (u64::from(i.wrapping_mul(2_654_435_761)) * n_vocab as u64) >> 32;
     (1..).take(n).map(|i| u32::try_from(spread(i)).expect("it is below the vocabulary's size")).collect()
 }
 
-/// The smallest value above `low` up to `high` for which something holds that holds for all larger ones, to within
-/// [`BUDGET_STEP`]; `None` if it does not even hold for `high`.
+/// The smallest value above `low` and up to `high` for which a monotonic condition holds, to within [`BUDGET_STEP`]; `None`
+/// if it does not hold for `high`.
 fn smallest(mut low: u64, mut high: u64, holds: impl Fn(u64) -> anyhow::Result<bool>) -> anyhow::Result<Option<u64>> {
     if !holds(high)? {
         return Ok(None);
@@ -236,7 +239,7 @@ fn smallest(mut low: u64, mut high: u64, holds: impl Fn(u64) -> anyhow::Result<b
     Ok(Some(high))
 }
 
-/// The object: the largest budget that streams, or the only one, and all of them.
+/// The object: the figures of the largest budget that streams, or of the only one, and those of all budgets.
 fn json(all: &[Measured], start: Option<Start>) -> String {
     let main = all.iter().rev().find(|m| !m.plan.fits()).unwrap_or(&all[all.len() - 1]);
     let mut object = main.json();
@@ -245,8 +248,8 @@ fn json(all: &[Measured], start: Option<Start>) -> String {
     format!("{object}\n")
 }
 
-/// Measured points, and the limit at every budget: the disk as it mostly was, and the arithmetic where it was fastest,
-/// so that a budget which holds all weights is not shown above its limit.
+/// Measured points and the limit's curve. It takes the median of the disk and the fastest compute time, so that a budget
+/// that holds all weights is not shown above its limit.
 fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
     let disk = measured::median(all.iter().map(|m| m.disk.bytes_per_second).collect());
     let compute = all.iter().map(Measured::compute_s).fold(f64::INFINITY, f64::min);
@@ -259,7 +262,7 @@ fn picture(model: &Path, all: &[Measured], curve: &[(u64, u64)]) -> Picture {
     let limit = |bytes_per_pass: f64| measured::limit(bytes_per_pass / n_sequences, disk, compute);
     let name = model.file_name().unwrap_or(model.as_os_str()).to_string_lossy();
     Picture {
-        title: format!("{name}: disk {}/s, {:.1} ms of arithmetic a token", size::show(disk as u64), compute * 1e3),
+        title: format!("{name}: disk {}/s, {:.1} ms of compute per token", size::show(disk as u64), compute * 1e3),
         points: all.iter().map(point).collect(),
         limit: curve.iter().map(|&(budget, bytes)| (budget, limit(bytes as f64))).collect(),
     }
@@ -271,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_prompt_is_the_one_that_comparisons_give_to_others() {
-        // The same numbers stand in the test of `prompts` in scripts/peers/test_speed.py.
+        // scripts/peers/test_speed.py asserts the same numbers.
         assert_eq!(synthetic_prompt(4, 49152), [30377, 11603, 41980, 23206]);
     }
 }

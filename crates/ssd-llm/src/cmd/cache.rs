@@ -1,28 +1,28 @@
-//! Where computed prompts are kept.
+//! The folder of the prompt cache, and opening it.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 use engine::{DiskCache, EngineOptions, LoadedModel, ModelFile, Scheduler};
 
-use crate::cmd::Usage;
 use crate::flags::CacheFlags;
+use crate::usage::Usage;
 
 impl CacheFlags {
-    /// The folder, if prompts are kept.
+    /// The folder, if computed prompts are saved.
     pub(crate) fn folder(&self) -> anyhow::Result<Option<PathBuf>> {
         match &self.prompt_cache {
             None => Ok(None),
             Some(Some(folder)) => Ok(Some(folder.clone())),
             Some(None) => match dirs::cache_dir() {
                 Some(folder) => Ok(Some(folder.join("ssd-llm"))),
-                None => Err(Usage("this system names no folder for caches: use --prompt-cache=DIR".to_owned()).into()),
+                None => Err(Usage("this system has no cache directory: use --prompt-cache=DIR".to_owned()).into()),
             },
         }
     }
 }
 
-/// Lets a scheduler begin with the prompts of the flags' folder, if they name one.
+/// Lets a scheduler reuse the prompts of the flags' folder, if there is one.
 pub(crate) fn use_folder(
     flags: &CacheFlags,
     file: &ModelFile,

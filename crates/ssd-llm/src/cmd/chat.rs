@@ -1,7 +1,7 @@
 //! `chat`: a conversation in the terminal.
 //!
-//! What was said stays in the KV cache, so that each turn takes in only what is new. Lines that begin with a slash are
-//! commands; Ctrl-C ends an answer, Ctrl-D the conversation. Where standard input is no terminal each line is a turn.
+//! The conversation stays in the KV cache, so each turn prefills only what is new. Lines that start with a slash are
+//! commands; Ctrl-C ends an answer, Ctrl-D the conversation. If standard input is not a terminal, each line is a turn.
 
 use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
@@ -13,11 +13,11 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
-use crate::cmd::Usage;
 use crate::cmd::cache::use_folder;
 use crate::cmd::run::flag_error;
 use crate::flags::ChatArgs;
 use crate::progress::Progress;
+use crate::usage::Usage;
 use crate::{interrupt, output};
 
 const PROMPT: &str = "> ";

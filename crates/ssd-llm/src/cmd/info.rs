@@ -1,4 +1,4 @@
-//! `info`: what is in a model file, from its header alone.
+//! `info`: shows what a model file contains, from its header alone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::flags::InfoArgs;
 use crate::{output, size};
 
-/// Longer values are cut in the table.
+/// Longer values are truncated in the table.
 const MAX_SHOWN: usize = 60;
 
 /// Prints a table or a JSON object.
@@ -25,12 +25,12 @@ pub(crate) fn run(args: &InfoArgs) -> anyhow::Result<()> {
         output::print(&as_table(args, &gguf, spec.as_ref().ok()))?;
     }
     if let Err(reason) = spec {
-        output::say(&format!("warning: this file can be shown but not run: {reason}"));
+        output::say(&format!("warning: this model cannot be run: {reason}"));
     }
     Ok(())
 }
 
-/// How many tensors of a type there are, and how large they are together.
+/// The tensors of a type together.
 #[derive(Clone, Copy, Default)]
 struct Share {
     tensors: usize,
@@ -104,7 +104,7 @@ fn describe(spec: &ModelSpec, row: &mut impl FnMut(&str, String)) {
             Mixer::Dense(f) => row("feed-forward", format!("{} wide", f.up.weight.rows)),
         }
     }
-    let tied = if spec.output.weight == spec.embedding { "the embedding" } else { "of its own" };
+    let tied = if spec.output.weight == spec.embedding { "tied to the embedding" } else { "separate" };
     row("output head", tied.to_owned());
 }
 
@@ -140,7 +140,7 @@ fn as_json(gguf: &Gguf, spec: Option<&ModelSpec>) -> serde_json::Value {
     })
 }
 
-/// Arrays, which may hold a whole vocabulary, are given by their length.
+/// Arrays, which may hold a whole vocabulary, are shown by type and length.
 fn value_json(value: &Value) -> serde_json::Value {
     match value {
         Value::U8(v) => json!(v),

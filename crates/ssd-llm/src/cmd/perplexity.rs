@@ -9,16 +9,17 @@ use serde_json::json;
 
 use crate::flags::PerplexityArgs;
 use crate::progress::Progress;
-use crate::{cmd::Usage, interrupt, output};
+use crate::usage::Usage;
+use crate::{interrupt, output};
 
-/// The window that published figures use.
+/// The window of published figures.
 const DEFAULT_WINDOW: usize = 512;
 
-/// Scores the second half of every window of a text.
+/// Scores the second half of each window of a text.
 pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let window = args.engine.ctx.unwrap_or(DEFAULT_WINDOW);
     if window < 4 {
-        return Err(Usage(format!("--ctx {window} is too short a window to score; use at least 4")).into());
+        return Err(Usage(format!("--ctx {window} is too small to score a text: use at least 4")).into());
     }
     // Half of a window is scored.
     let options = EngineOptions { ctx: Some(window), max_logit_rows: window.div_ceil(2), ..args.engine.options()? };
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let mut loaded = model.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let tokens = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: false });
-    // Where texts begin with a certain token, so does every window.
+    // If texts start with BOS, so does every window.
     let bos = loaded.tokenizer.bos().filter(|bos| tokens.first() == Some(bos));
     interrupt::listen()?;
 

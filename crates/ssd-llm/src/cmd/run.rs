@@ -1,4 +1,4 @@
-//! `run`: one prompt, one answer.
+//! `run`: answers one prompt.
 
 use std::io::{IsTerminal, Read};
 use std::ops::ControlFlow;
@@ -10,10 +10,10 @@ use engine::{EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelF
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
-use crate::cmd::Usage;
 use crate::cmd::cache::use_folder;
 use crate::flags::RunArgs;
 use crate::progress::Progress;
+use crate::usage::Usage;
 use crate::{grammar, interrupt, output};
 
 /// Answers the prompt of the flags or of standard input.
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     if generation.finish_reason != FinishReason::Cancelled
         && let Err(error) = scheduler.save(loaded.model.as_mut())
     {
-        output::say(&format!("warning: the prompt cache was not written: {error}"));
+        output::say(&format!("warning: cannot write the prompt cache: {error}"));
     }
     if args.json {
         output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
@@ -58,11 +58,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An option's error in the words of the command line, where options are flags.
+/// The error of a sampling option, which is a flag here.
 pub(crate) fn flag_error(error: &SamplingError) -> String {
     match error {
         SamplingError::OutOfRange { option, value, range } => {
-            format!("--{} is {value}, but it must be {range}", option.replace('_', "-"))
+            format!("--{} {value} is out of range: it must be {range}", option.replace('_', "-"))
         }
         SamplingError::NoToken => error.to_string(),
     }
@@ -72,22 +72,22 @@ fn prompt_text(args: &RunArgs) -> anyhow::Result<String> {
     let text = match &args.prompt {
         Some(text) => text.clone(),
         None if std::io::stdin().is_terminal() => {
-            return Err(Usage("there is no prompt: give one with -p TEXT or on standard input".to_owned()).into());
+            return Err(Usage("no prompt: pass -p TEXT, or write it to standard input".to_owned()).into());
         }
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read the prompt from standard input")?;
-            // The line end that `echo` adds is not part of what its user wrote.
+            // `echo` adds a newline that is not part of the prompt.
             text.strip_suffix('\n').map(str::to_owned).unwrap_or(text)
         }
     };
     if text.is_empty() {
-        return Err(Usage("the prompt is empty: give some text with -p TEXT or on standard input".to_owned()).into());
+        return Err(Usage("the prompt is empty: pass -p TEXT, or write it to standard input".to_owned()).into());
     }
     Ok(text)
 }
 
-/// The prompt's tokens: the chat template's rendering of it, or the text itself where there is no template.
+/// The prompt's tokens: rendered with the chat template, or the text as is without one.
 fn prompt_tokens(
     args: &RunArgs,
     text: &str,
@@ -96,7 +96,7 @@ fn prompt_tokens(
 ) -> anyhow::Result<Vec<u32>> {
     let Some(template) = template else {
         if args.system.is_some() {
-            return Err(Usage("--system needs a model with a chat template, and this one has none".to_owned()).into());
+            return Err(Usage("--system requires a chat template, and this model has none".to_owned()).into());
         }
         return Ok(tokenizer.encode(text, EncodeOptions { add_special: true, parse_special: true }));
     };
@@ -104,17 +104,17 @@ fn prompt_tokens(
     messages.extend(args.system.as_ref().map(|system| json!({ "role": "system", "content": system })));
     messages.push(json!({ "role": "user", "content": text }));
     let rendered = template.render(&RenderOptions::new(&messages))?;
-    // Most templates write the first token themselves; it must not be there twice.
+    // Most templates write the BOS token themselves; it must not be doubled.
     let has_bos =
         tokenizer.bos().is_some_and(|bos| rendered.as_bytes().starts_with(tokenizer.token_text(bos).as_bytes()));
     Ok(tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true }))
 }
 
-/// Standard output as text comes, and the progress line where it does not get in the text's way.
+/// Prints text as it comes, and a progress line where that does not get in the way of the text.
 struct Screen {
     json: bool,
     progress: Progress,
-    /// Text and progress would share a terminal, so the line goes when the text comes.
+    /// Text and progress share a terminal, so the line is cleared when text comes.
     shared: bool,
     ends_with_newline: bool,
     error: Option<anyhow::Error>,
@@ -157,7 +157,7 @@ impl Screen {
         }
     }
 
-    /// Ends the last line, so that neither a shell's prompt nor the statistics stick to it.
+    /// Ends the last line, so that neither the statistics nor a shell's prompt continue it.
     fn finish(self) -> anyhow::Result<()> {
         if let Some(error) = self.error {
             return Err(error);

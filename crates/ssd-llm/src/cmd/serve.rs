@@ -1,4 +1,4 @@
-//! `serve`: the model behind HTTP.
+//! `serve`: serves a model over HTTP.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
@@ -7,36 +7,36 @@ use anyhow::Context;
 use engine::{EngineOptions, Limits, ModelFile, ServiceOptions};
 use server::{Server, ServerOptions};
 
-use crate::cmd::Usage;
 use crate::flags::ServeArgs;
 use crate::output;
+use crate::usage::Usage;
 
-/// The environment's name of the key, which then stands in no list of processes.
+/// The environment variable of the API key; unlike a flag it does not show in lists of processes.
 const API_KEY: &str = "SSD_LLM_API_KEY";
 
-/// Answers requests until it is asked to end.
+/// Answers requests until it is asked to stop.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let addresses = resolve(&args.host, args.port)?;
     let api_key = args.api_key.clone().or_else(|| std::env::var(API_KEY).ok()).filter(|key| !key.is_empty());
     let is_local = addresses.iter().all(|address| address.ip().is_loopback());
     if !is_local && api_key.is_none() && !args.allow_unauthenticated {
         let message = format!(
-            "--host {} lets other machines in, and there is no --api-key: give one (or {API_KEY}), or say --allow-unauthenticated",
+            "--host {} lets other machines connect: set --api-key (or {API_KEY}), or pass --allow-unauthenticated",
             args.host
         );
         return Err(Usage(message).into());
     }
     if args.api_key.as_deref() == Some("") || args.name.as_deref() == Some("") {
-        return Err(Usage("--api-key and --name cannot be empty: leave them out, or give some text".to_owned()).into());
+        return Err(Usage("--api-key and --name must not be empty".to_owned()).into());
     }
     let file = ModelFile::open(&args.model)?;
     let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options()? };
-    // Measured before the memory is taken.
+    // Measured before the memory is allocated.
     let plan = file.plan(&engine)?;
     let predicted = file.measure(&engine).ok().map(|speed| speed.tokens_per_second(&plan));
     let model = file.load(&engine)?;
     output::warn_if_capped(&engine, &model.plan);
-    // What nobody runs in holds what finished requests have computed, and gives way to those that run.
+    // Free pages hold the prefixes of finished requests until running ones need them.
     let cache_pages = plan_pages(model.model.page_bytes(), model.plan.budget.kv_bytes);
     let limits = Limits { max_batch: args.max_batch, max_queue: args.max_queue, cache_pages };
     let cache = args.cache.folder()?.map(|folder| (folder, args.cache.prompt_cache_budget));
@@ -62,40 +62,39 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = runtime.context("cannot start the server's threads")?;
     let on_ready = |address: SocketAddr| {
         let speed =
-            predicted.map_or_else(String::new, |speed| format!(", {speed:.1} tokens/s expected for one answer"));
-        output::say(&format!("{name} at http://{address}{speed}; end with Ctrl-C"));
+            predicted.map_or_else(String::new, |speed| format!(", {speed:.1} tokens/s expected for a single request"));
+        output::say(&format!("{name} at http://{address}{speed}; press Ctrl-C to stop"));
     };
     let served = runtime.block_on(async { server.run(ended(), on_ready).await });
-    // A request that is still being prepared is not waited for.
+    // Requests that are still being prepared are abandoned.
     runtime.shutdown_background();
     Ok(served?)
 }
 
-/// The addresses of a name or an address: one at least, those of IPv4 first, which all clients try.
+/// The addresses of a host, at least one; IPv4 first, which all clients try.
 fn resolve(host: &str, port: u16) -> anyhow::Result<Vec<SocketAddr>> {
     let found = (host.trim_matches(['[', ']']), port).to_socket_addrs();
     let mut all: Vec<SocketAddr> = found.as_ref().map(|all| all.clone().collect()).unwrap_or_default();
     all.sort_by_key(SocketAddr::is_ipv6);
     if all.is_empty() {
-        let why = found.err().map_or_else(|| "it has no address".to_owned(), |error| error.to_string());
-        let message =
-            format!("--host {host}: {why}; give an address of this machine, such as 127.0.0.1, or a name of it");
+        let why = found.err().map_or_else(|| "no address found".to_owned(), |error| error.to_string());
+        let message = format!("--host {host}: {why}; use an address or name of this machine, such as 127.0.0.1");
         return Err(Usage(message).into());
     }
     Ok(all)
 }
 
-/// HTTP needs little; the cores are for the model.
+/// HTTP needs little time; the cores are for the model.
 const WORKERS: usize = 2;
 
-/// Threads that prepare prompts. With one for each connection the allocator keeps free memory for each of them.
+/// Threads that prepare prompts. With one per connection the allocator would keep free memory for each.
 const PREPARERS: usize = 4;
 
 fn plan_pages(page_bytes: usize, kv_bytes: u64) -> usize {
     usize::try_from(kv_bytes / page_bytes.max(1) as u64).unwrap_or(usize::MAX)
 }
 
-/// Resolves when the program is asked to end; the second time it ends at once.
+/// Resolves when the program is asked to stop; the second time it exits at once.
 async fn ended() {
     let asked = || async {
         #[cfg(unix)]
@@ -109,12 +108,12 @@ async fn ended() {
         }
         #[cfg(not(unix))]
         {
-            // Without the handler the system ends the program.
+            // Without a handler the system terminates the program.
             let _ = tokio::signal::ctrl_c().await;
         }
     };
     asked().await;
-    output::say("ending: requests that run may finish; once more ends at once");
+    output::say("shutting down after running requests finish; press Ctrl-C again to exit now");
     tokio::spawn(async move {
         asked().await;
         std::process::exit(130);

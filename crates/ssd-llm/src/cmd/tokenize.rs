@@ -1,4 +1,4 @@
-//! `tokenize`: text into token ids.
+//! `tokenize`: converts text to token ids.
 
 use engine::load_tokenizer;
 use model::{EncodeOptions, SpecialTokens};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::flags::TokenizeArgs;
 use crate::output;
 
-/// Prints the ids of a text, one a line with the token's text, or as one JSON object.
+/// Prints the ids of a text, one per line with the token's text, or as a JSON object.
 pub(crate) fn run(args: &TokenizeArgs) -> anyhow::Result<()> {
     let tokenizer = load_tokenizer(&args.model)?;
     let options = EncodeOptions { add_special: args.add_special, parse_special: !args.no_parse_special };

@@ -125,7 +125,7 @@ fn shares_and_folders_that_cannot_be_are_refused() {
     let tiny = tiny();
     let run = short(tiny.path());
     let refused = |flags: &[&str], code| call(&[&run[..], flags].concat()).refused(code);
-    assert!(refused(&["--kv-budget", "8M"], 2).contains("give --mmap-kv"));
+    assert!(refused(&["--kv-budget", "8M"], 2).contains("add --mmap-kv"));
     let error = refused(&["--mmap-kv", "--kv-budget", "1"], 1);
     assert!(error.contains(" MiB; use --kv-budget "), "{error}");
     let least = error.rsplit("--kv-budget ").next().and_then(|rest| rest.split_whitespace().next()).unwrap();

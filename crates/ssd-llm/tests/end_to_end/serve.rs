@@ -172,14 +172,14 @@ fn flags_that_make_no_sense_are_told_what_would() {
         ("--allow-origin=https://chat.example.com/", "without a path"),
         ("--allow-origin=null", "* for every page"),
         ("--host=nowhere.invalid", "127.0.0.1"),
-        ("--keep-alive=-1", "without the flag the model stays"),
+        ("--keep-alive=-1", "omit the flag to keep the model loaded"),
         ("--keep-alive=soon", "5m"),
     ] {
         let refusal = call(&["serve", tiny.path(), "--port=0", flag]).refused(2);
         assert!(refusal.contains(words) && refusal.contains(flag.split('=').next().unwrap()), "{flag}: {refusal}");
     }
     let apart = call(&["serve", tiny.path(), "--port=0", "--keep-alive", "-1"]).refused(2);
-    assert!(apart.contains("without the flag the model stays"), "{apart}");
+    assert!(apart.contains("omit the flag to keep the model loaded"), "{apart}");
     let flags =
         ["*", "chrome-extension://*", "moz-extension://1f-2e", "app://x", "http://[::1]:80", "http://a_b.c:3000"];
     let flags = flags.map(|origin| format!("--allow-origin={origin}"));

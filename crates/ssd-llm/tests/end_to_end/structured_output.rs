@@ -99,7 +99,7 @@ fn a_limit_cuts_an_answer_short_and_says_so() {
 fn what_is_wrong_with_a_grammar_is_said() {
     let model = Tiny::plain();
     let refused = |flags: &[&str], code: i32| call(&[&["run", model.path(), "-p", "x"], flags].concat()).refused(code);
-    assert!(refused(&["--json-schema", "{"], 2).contains("--json-schema is no JSON"));
+    assert!(refused(&["--json-schema", "{"], 2).contains("--json-schema is not valid JSON"));
     assert!(refused(&["--json-schema", r#"{"not": {}}"#], 2).contains("\"not\""));
     assert!(refused(&["--json-schema", "@/no/such/file"], 1).contains("cannot read /no/such/file"));
     assert!(refused(&["--grammar", "root ::= other"], 2).contains("\"other\" is not defined"));
