@@ -8,17 +8,19 @@ use super::generate::GenerateBody;
 use super::library::{CopyBody, CreateBody, Named};
 use crate::openapi::description::{Api, Description};
 use crate::openapi::operation::{ENGINE, JSON, LINES, Operation};
-use crate::openapi::schema::{any, count, either, flag, list, map, number, object, only, reference, text, time, word};
+use crate::openapi::schema::{
+    any, count, either, flag, list, map, number, object, object_with, only, reference, text, time, word,
+};
 
 fn error_schema() -> Value {
-    object(json!({ "error": text() }), json!({}))
+    object(json!({ "error": text() }))
 }
 
 pub(crate) fn describe(all: &mut Description) {
     all.error(Api::Ollama, "What is wrong, in words.", error_schema());
     let mut add = |method: &str, path: &str, operation: Operation| all.add(Api::Ollama, method, path, operation);
     let version = Operation::new("The version of Ollama whose API this is");
-    add("get", "/api/version", version.gives(JSON, object(json!({ "version": text() }), json!({}))));
+    add("get", "/api/version", version.gives(JSON, object(json!({ "version": text() }))));
     let digest = Operation::new("Whether a blob is there: none is").gives_nothing(404);
     add("head", "/api/blobs/{digest}", digest);
     add("post", "/api/blobs/{digest}", Operation::new("Takes a blob: this server takes none").fails(&[400]));
@@ -32,34 +34,31 @@ pub(crate) fn describe(all: &mut Description) {
 fn models(all: &mut Description) {
     let name = json!({ "model": all.model });
     let named = all.request::<Named>();
-    let details = object(
-        json!({
-            "parent_model": text(),
-            "format": only("gguf"),
-            "family": text(),
-            "families": list(text()),
-            "parameter_size": text(),
-            "quantization_level": text(),
-            "context_length": count(),
-            "embedding_length": count(),
-        }),
-        json!({}),
-    );
+    let details = object(json!({
+        "parent_model": text(),
+        "format": only("gguf"),
+        "family": text(),
+        "families": list(text()),
+        "parameter_size": text(),
+        "quantization_level": text(),
+        "context_length": count(),
+        "embedding_length": count(),
+    }));
     let details = all.schema("ollama.Details", details);
     let capabilities = list(word(&["completion", "embedding", "tools", "thinking"]));
     let model = |more: Value| {
         let mut fields =
             json!({ "name": text(), "model": text(), "size": count(), "digest": text(), "details": details });
         fields.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        object(json!({ "models": list(object(fields, json!({}))) }), json!({}))
+        object(json!({ "models": list(object(fields)) }))
     };
     let tags = model(json!({ "modified_at": time(), "capabilities": capabilities }));
     all.add(Api::Ollama, "get", "/api/tags", Operation::new("The model that there is").gives(JSON, tags));
     let ps = model(json!({ "expires_at": time(), "size_vram": count(), "context_length": count() }));
     all.add(Api::Ollama, "get", "/api/ps", Operation::new("The model, if it is in memory").gives(JSON, ps));
 
-    let tensor = object(json!({ "name": text(), "type": text(), "shape": list(count()) }), json!({}));
-    let shown = object(
+    let tensor = object(json!({ "name": text(), "type": text(), "shape": list(count()) }));
+    let shown = object_with(
         json!({
             "license": text(),
             "modelfile": text(),
@@ -74,7 +73,7 @@ fn models(all: &mut Description) {
     );
     let show = Operation::new("What is known of the model").takes(named.clone(), name.clone());
     all.add(Api::Ollama, "post", "/api/show", show.gives(JSON, shown).fails(&[400, 404]));
-    let status = object(json!({ "status": text() }), json!({}));
+    let status = object(json!({ "status": text() }));
     let pull = Operation::new("Pulls the model, which is there already").takes(named.clone(), name.clone());
     let pull = pull.gives(JSON, status.clone()).gives(LINES, either(&[status, reference("ollama.Error")]));
     all.add(Api::Ollama, "post", "/api/pull", pull.fails(&[400, 404]));
@@ -103,7 +102,7 @@ fn totals() -> Value {
 }
 
 fn logprob(more: Value) -> Value {
-    object(json!({ "token": text(), "logprob": number(), "bytes": list(count()) }), more)
+    object_with(json!({ "token": text(), "logprob": number(), "bytes": list(count()) }), more)
 }
 
 fn answers(all: &mut Description) {
@@ -112,14 +111,14 @@ fn answers(all: &mut Description) {
         fields.as_object_mut().expect("an object").extend(required.as_object().expect("an object").clone());
         let mut optional = totals();
         optional.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-        object(fields, optional)
+        object_with(fields, optional)
     };
     let more = json!({ "thinking": text(), "context": list(count()) });
     let generated = all.schema("ollama.Generated", answer(json!({ "response": text() }), more));
-    let function = object(json!({ "index": count(), "name": text(), "arguments": map(any()) }), json!({}));
-    let call = object(json!({ "id": text(), "function": function }), json!({}));
+    let function = object(json!({ "index": count(), "name": text(), "arguments": map(any()) }));
+    let call = object(json!({ "id": text(), "function": function }));
     let said = json!({ "thinking": text(), "tool_calls": list(call) });
-    let message = object(json!({ "role": only("assistant"), "content": text() }), said);
+    let message = object_with(json!({ "role": only("assistant"), "content": text() }), said);
     let chatted = all.schema("ollama.Chatted", answer(json!({ "message": message }), json!({})));
     let lines = |schema: &Value| either(&[schema.clone(), reference("ollama.Error")]);
 
@@ -143,16 +142,13 @@ fn answers(all: &mut Description) {
 
 fn embeddings(all: &mut Description) {
     let body = all.request::<EmbedBody>();
-    let embedded = object(
-        json!({
-            "model": text(),
-            "embeddings": list(list(number())),
-            "total_duration": count(),
-            "load_duration": count(),
-            "prompt_eval_count": count(),
-        }),
-        json!({}),
-    );
+    let embedded = object(json!({
+        "model": text(),
+        "embeddings": list(list(number())),
+        "total_duration": count(),
+        "load_duration": count(),
+        "prompt_eval_count": count(),
+    }));
     let embed = Operation::new("Texts as vectors")
         .takes(body.clone(), json!({ "model": all.model, "input": ["Hello"] }))
         .gives(JSON, embedded)
@@ -160,7 +156,7 @@ fn embeddings(all: &mut Description) {
     all.add(Api::Ollama, "post", "/api/embed", embed);
     let one = Operation::new("A text as a vector")
         .takes(body, json!({ "model": all.model, "prompt": "Hello" }))
-        .gives(JSON, object(json!({ "embedding": list(number()) }), json!({})))
+        .gives(JSON, object(json!({ "embedding": list(number()) })))
         .fails(&ENGINE);
     all.add(Api::Ollama, "post", "/api/embeddings", one);
 }

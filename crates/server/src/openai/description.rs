@@ -10,34 +10,35 @@ use super::sampling::Sampling;
 use crate::openapi::description::{Api, Description};
 use crate::openapi::operation::{ENGINE, EVENTS, JSON, Operation};
 use crate::openapi::schema::{
-    any, count, either, flag, list, map, nullable, number, object, only, reference, text, word,
+    any, count, either, flag, list, map, nullable, number, object, object_with, only, reference, text, word,
 };
 
 fn error_schema() -> Value {
     let fields = json!({ "message": text(), "type": text(), "param": nullable(text()), "code": nullable(text()) });
-    let error = object(fields, json!({ "n_prompt_tokens": count(), "n_ctx": count() }));
-    object(json!({ "error": error }), json!({}))
+    let error = object_with(fields, json!({ "n_prompt_tokens": count(), "n_ctx": count() }));
+    object(json!({ "error": error }))
 }
 
 pub(crate) fn describe(all: &mut Description) {
     all.error(Api::OpenAi, "What is wrong, and with which field.", error_schema());
     let fields = json!({ "id": text(), "object": only("model"), "created": count(), "owned_by": text() });
-    let model = all.schema("openai.Model", object(fields, json!({})));
+    let model = all.schema("openai.Model", object(fields));
     let list_of = |of: Value| json!({ "object": only("list"), "data": list(of) });
-    let models = object(list_of(model.clone()), json!({}));
+    let models = object(list_of(model.clone()));
     all.add(Api::OpenAi, "get", "/v1/models", Operation::new("The model that there is").gives(JSON, models));
     let one = Operation::new("The model of this name").gives(JSON, model).fails(&[404]);
     all.add(Api::OpenAi, "get", "/v1/models/{id}", one);
 
-    let details = object(json!({ "cached_tokens": count() }), json!({}));
+    let details = object(json!({ "cached_tokens": count() }));
     let fields = json!({
         "prompt_tokens": count(),
         "completion_tokens": count(),
         "total_tokens": count(),
         "prompt_tokens_details": details,
     });
-    all.schema("openai.Usage", object(fields, json!({})));
-    let token = |more: Value| object(json!({ "token": text(), "logprob": number(), "bytes": list(count()) }), more);
+    all.schema("openai.Usage", object(fields));
+    let token =
+        |more: Value| object_with(json!({ "token": text(), "logprob": number(), "bytes": list(count()) }), more);
     let mut entry = token(json!({ "top_logprobs": list(token(json!({}))) }));
     entry["required"] = json!(["token", "logprob", "bytes", "top_logprobs"]);
     all.schema("openai.Logprob", entry);
@@ -70,25 +71,25 @@ fn usage() -> Value {
 
 fn chat(all: &mut Description) {
     let entries = nullable(list(reference("openai.Logprob")));
-    let logprobs = nullable(object(json!({ "content": entries, "refusal": entries }), json!({})));
+    let logprobs = nullable(object(json!({ "content": entries, "refusal": entries })));
     let reason = word(&["stop", "length", "tool_calls"]);
-    let function = object(json!({ "arguments": text() }), json!({ "name": text() }));
+    let function = object_with(json!({ "arguments": text() }), json!({ "name": text() }));
     let fields = json!({ "index": count(), "id": text(), "type": only("function") });
-    let calls = list(object(json!({ "function": function }), fields));
-    let said = object(
+    let calls = list(object_with(json!({ "function": function }), fields));
+    let said = object_with(
         json!({ "role": only("assistant"), "content": nullable(text()), "refusal": nullable(text()) }),
         json!({ "reasoning_content": text(), "tool_calls": calls }),
     );
     let fields = json!({ "index": count(), "message": said, "logprobs": logprobs, "finish_reason": reason });
-    let mut whole = head("chat.completion", object(fields, json!({})));
+    let mut whole = head("chat.completion", object(fields));
     whole["usage"] = reference("openai.Usage");
-    let whole = all.schema("openai.ChatCompletion", object(whole, json!({})));
-    let delta = object(
+    let whole = all.schema("openai.ChatCompletion", object(whole));
+    let delta = object_with(
         json!({}),
         json!({ "role": only("assistant"), "content": text(), "reasoning_content": text(), "tool_calls": calls }),
     );
     let fields = json!({ "index": count(), "delta": delta, "logprobs": logprobs, "finish_reason": nullable(reason) });
-    let chunk = object(head("chat.completion.chunk", object(fields, json!({}))), usage());
+    let chunk = object_with(head("chat.completion.chunk", object(fields)), usage());
     let chunk = all.schema("openai.ChatCompletionChunk", chunk);
 
     let body = all.request::<ChatBody>();
@@ -103,18 +104,15 @@ fn chat(all: &mut Description) {
 }
 
 fn completions(all: &mut Description) {
-    let columns = object(
-        json!({
-            "tokens": list(text()),
-            "token_logprobs": list(nullable(number())),
-            "top_logprobs": list(nullable(map(number()))),
-            "text_offset": list(count()),
-        }),
-        json!({}),
-    );
+    let columns = object(json!({
+        "tokens": list(text()),
+        "token_logprobs": list(nullable(number())),
+        "top_logprobs": list(nullable(map(number()))),
+        "text_offset": list(count()),
+    }));
     let reason = nullable(word(&["stop", "length"]));
     let fields = json!({ "text": text(), "index": count(), "logprobs": nullable(columns), "finish_reason": reason });
-    let completion = object(head("text_completion", object(fields, json!({}))), usage());
+    let completion = object_with(head("text_completion", object(fields)), usage());
     let completion = all.schema("openai.Completion", completion);
     let body = all.request::<CompletionBody>();
     let completions = Operation::new("Continues texts as they are")
@@ -129,19 +127,19 @@ fn completions(all: &mut Description) {
 fn embeddings(all: &mut Description, list_of: impl Fn(Value) -> Value) {
     let vector = either(&[list(number()), text()]);
     let fields = json!({ "object": only("embedding"), "index": count(), "embedding": vector });
-    let mut embedded = list_of(object(fields, json!({})));
+    let mut embedded = list_of(object(fields));
     embedded["model"] = text();
-    embedded["usage"] = object(json!({ "prompt_tokens": count(), "total_tokens": count() }), json!({}));
+    embedded["usage"] = object(json!({ "prompt_tokens": count(), "total_tokens": count() }));
     let embed = Operation::new("Texts as vectors")
         .takes(all.request::<EmbeddingBody>(), json!({ "model": all.model, "input": "Hello" }))
-        .gives(JSON, object(embedded, json!({})))
+        .gives(JSON, object(embedded))
         .fails(&ENGINE);
     all.add(Api::OpenAi, "post", "/v1/embeddings", embed);
 }
 
 fn responses(all: &mut Description) {
     let response = all.schema("openai.Response", response());
-    let mut event = object(
+    let mut event = object_with(
         json!({ "type": text(), "sequence_number": count() }),
         json!({
             "response": response,
@@ -172,8 +170,8 @@ fn part() -> Value {
     let logprobs = list(reference("openai.Logprob"));
     let text_fields =
         json!({ "type": only("output_text"), "text": text(), "annotations": list(any()), "logprobs": logprobs });
-    let thought = object(json!({ "type": only("reasoning_text"), "text": text() }), json!({}));
-    either(&[object(text_fields, json!({})), thought])
+    let thought = object(json!({ "type": only("reasoning_text"), "text": text() }));
+    either(&[object(text_fields), thought])
 }
 
 fn item() -> Value {
@@ -181,7 +179,7 @@ fn item() -> Value {
         more["type"] = only(kind);
         more["id"] = text();
         more["status"] = word(&["in_progress", "completed", "incomplete"]);
-        object(more, json!({}))
+        object(more)
     };
     either(&[
         fields("message", json!({ "role": only("assistant"), "content": list(part()) })),
@@ -191,7 +189,7 @@ fn item() -> Value {
 }
 
 fn response() -> Value {
-    let detail = |name: &str| object(json!({ name: count() }), json!({}));
+    let detail = |name: &str| object(json!({ name: count() }));
     let usage = json!({
         "input_tokens": count(),
         "input_tokens_details": detail("cached_tokens"),
@@ -199,8 +197,8 @@ fn response() -> Value {
         "output_tokens_details": detail("reasoning_tokens"),
         "total_tokens": count(),
     });
-    let error = object(json!({ "code": text(), "message": text() }), json!({}));
-    object(
+    let error = object(json!({ "code": text(), "message": text() }));
+    object_with(
         json!({
             "id": text(),
             "object": only("response"),
@@ -208,7 +206,7 @@ fn response() -> Value {
             "status": word(&["in_progress", "completed", "incomplete", "failed"]),
             "background": flag(),
             "error": nullable(error),
-            "incomplete_details": nullable(object(json!({ "reason": text() }), json!({}))),
+            "incomplete_details": nullable(object(json!({ "reason": text() }))),
             "instructions": nullable(text()),
             "max_output_tokens": nullable(json!({ "type": "integer" })),
             "metadata": any(),
@@ -216,16 +214,16 @@ fn response() -> Value {
             "output": list(item()),
             "parallel_tool_calls": flag(),
             "previous_response_id": nullable(text()),
-            "reasoning": object(json!({ "effort": nullable(text()), "summary": nullable(text()) }), json!({})),
+            "reasoning": object(json!({ "effort": nullable(text()), "summary": nullable(text()) })),
             "store": flag(),
             "temperature": number(),
-            "text": object(json!({ "format": any() }), json!({})),
+            "text": object(json!({ "format": any() })),
             "tool_choice": any(),
             "tools": list(any()),
             "top_logprobs": count(),
             "top_p": number(),
             "truncation": text(),
-            "usage": nullable(object(usage, json!({}))),
+            "usage": nullable(object(usage)),
             "user": nullable(text()),
         }),
         json!({ "completed_at": count() }),

@@ -17,7 +17,7 @@ pub(crate) fn describe(all: &mut Description) {
     all.add(Api::Own, "get", "/openapi.json", Operation::new("This description").gives(JSON, map(any())));
 
     let state = word(&["ready", "unloaded", "degraded"]);
-    let health = object(json!({ "status": only("ok"), "state": state }), json!({}));
+    let health = object(json!({ "status": only("ok"), "state": state }));
     let health = Operation::new("Whether the server can answer").gives(JSON, health).fails(&[503]).open();
     all.add(Api::Own, "get", "/health", health);
     let metrics = Operation::new("Counters and gauges, as Prometheus reads them").gives(TEXT, text());
@@ -28,39 +28,36 @@ pub(crate) fn describe(all: &mut Description) {
     all.add(Api::Own, "get", "/stats", stats);
 
     let piece = either(&[text(), list(count())]);
-    let token = either(&[count(), object(json!({ "id": count(), "piece": piece }), json!({}))]);
+    let token = either(&[count(), object(json!({ "id": count(), "piece": piece }))]);
     let tokenize = Operation::new("The tokens of a text")
         .takes(all.request::<TokenizeBody>(), json!({ "content": "Hello" }))
-        .gives(JSON, object(json!({ "tokens": list(token) }), json!({})))
+        .gives(JSON, object(json!({ "tokens": list(token) })))
         .fails(&[400]);
     all.add(Api::Own, "post", "/tokenize", tokenize);
     let detokenize = Operation::new("The text of tokens")
         .takes(all.request::<DetokenizeBody>(), json!({ "tokens": [1, 2] }))
-        .gives(JSON, object(json!({ "content": text() }), json!({})))
+        .gives(JSON, object(json!({ "content": text() })))
         .fails(&[400]);
     all.add(Api::Own, "post", "/detokenize", detokenize);
     let messages = json!({ "messages": [{ "role": "user", "content": "Hello" }] });
     let apply = Operation::new("The prompt that the model's template makes of a conversation")
         .takes(all.request::<ApplyBody>(), messages)
-        .gives(JSON, object(json!({ "prompt": text() }), json!({})))
+        .gives(JSON, object(json!({ "prompt": text() })))
         .fails(&[400, 500]);
     all.add(Api::Own, "post", "/apply-template", apply);
 }
 
 fn plan(all: &mut Description) -> serde_json::Value {
-    let plan = object(
-        json!({
-            "budget_bytes": count(),
-            "weights_bytes": count(),
-            "pinned_bytes": count(),
-            "streamed_bytes_per_pass": count(),
-            "kv_bytes": count(),
-            "fixed_bytes": count(),
-            "minimum_budget_bytes": count(),
-            "predicted_tokens_per_second": nullable(number()),
-        }),
-        json!({}),
-    );
+    let plan = object(json!({
+        "budget_bytes": count(),
+        "weights_bytes": count(),
+        "pinned_bytes": count(),
+        "streamed_bytes_per_pass": count(),
+        "kv_bytes": count(),
+        "fixed_bytes": count(),
+        "minimum_budget_bytes": count(),
+        "predicted_tokens_per_second": nullable(number()),
+    }));
     all.schema("Plan", plan)
 }
 
@@ -94,20 +91,17 @@ fn stats(plan: serde_json::Value) -> serde_json::Value {
         "compute_ms": number(),
     });
     let kv = json!({ "n_pages": count(), "n_free_pages": count(), "n_cached_pages": count(), "page_bytes": count() });
-    let layer = object(json!({ "pinned_bytes": count(), "streamed_bytes": count() }), json!({}));
+    let layer = object(json!({ "pinned_bytes": count(), "streamed_bytes": count() }));
     let cache = json!({ "hits": count(), "misses": count(), "saved_tokens": count() });
-    object(
-        json!({
-            "model": object(model, json!({})),
-            "state": word(&["ready", "unloaded", "degraded"]),
-            "uptime_s": number(),
-            "plan": plan,
-            "layers": list(layer),
-            "now": object(now, json!({})),
-            "totals": object(totals, json!({})),
-            "kv": object(kv, json!({})),
-            "prompt_cache": object(cache, json!({})),
-        }),
-        json!({}),
-    )
+    object(json!({
+        "model": object(model),
+        "state": word(&["ready", "unloaded", "degraded"]),
+        "uptime_s": number(),
+        "plan": plan,
+        "layers": list(layer),
+        "now": object(now),
+        "totals": object(totals),
+        "kv": object(kv),
+        "prompt_cache": object(cache),
+    }))
 }

@@ -56,8 +56,13 @@ pub(crate) fn either(of: &[Value]) -> Value {
     json!({ "anyOf": of })
 }
 
-/// All of the object's fields that are there, and no others.
-pub(crate) fn object(required: Value, optional: Value) -> Value {
+/// An object with these fields and no others.
+pub(crate) fn object(fields: Value) -> Value {
+    object_with(fields, json!({}))
+}
+
+/// An object that may have more fields, but no others.
+pub(crate) fn object_with(required: Value, optional: Value) -> Value {
     let (Value::Object(required), Value::Object(optional)) = (required, optional) else {
         unreachable!("fields are written as an object")
     };
@@ -70,7 +75,7 @@ pub(crate) fn object(required: Value, optional: Value) -> Value {
 /// An event of a stream, whose data is JSON.
 pub(crate) fn event(data: Value) -> Value {
     let data = json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data });
-    object(json!({ "data": data }), json!({ "event": text() }))
+    object_with(json!({ "data": data }), json!({ "event": text() }))
 }
 
 /// What has this name among the components.
