@@ -188,40 +188,24 @@ fn quantization(spec: &ModelSpec) -> &'static str {
     bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("unknown", |(name, _)| name)
 }
 
-/// A value of the metadata; `null` for a list unless all is wanted.
+/// Matches the variants of a value that `json!` takes as they are, besides other arms.
+macro_rules! json_of {
+    ($value:expr, $of:ident: $($variant:ident)*; $($arm:tt)*) => {
+        match $value { $($of::$variant(value) => json!(value),)* $($arm)* }
+    };
+}
+
+/// A value of the metadata; `null` for an array unless all are wanted.
 fn as_json(value: &GgufValue, is_verbose: bool) -> Value {
-    match value {
-        GgufValue::U8(v) => json!(v),
-        GgufValue::I8(v) => json!(v),
-        GgufValue::U16(v) => json!(v),
-        GgufValue::I16(v) => json!(v),
-        GgufValue::U32(v) => json!(v),
-        GgufValue::I32(v) => json!(v),
-        GgufValue::U64(v) => json!(v),
-        GgufValue::I64(v) => json!(v),
-        GgufValue::F32(v) => json!(v),
-        GgufValue::F64(v) => json!(v),
-        GgufValue::Bool(v) => json!(v),
-        GgufValue::String(v) => json!(v),
+    json_of!(value, GgufValue: U8 I8 U16 I16 U32 I32 U64 I64 F32 F64 Bool String;
         GgufValue::Array(_) if !is_verbose => Value::Null,
         GgufValue::Array(array) => list(array),
-    }
+    )
 }
 
 fn list(array: &Array) -> Value {
-    match array {
-        Array::U8(v) => json!(v),
-        Array::I8(v) => json!(v),
-        Array::U16(v) => json!(v),
-        Array::I16(v) => json!(v),
-        Array::U32(v) => json!(v),
-        Array::I32(v) => json!(v),
-        Array::U64(v) => json!(v),
-        Array::I64(v) => json!(v),
-        Array::F32(v) => json!(v),
-        Array::F64(v) => json!(v),
-        Array::Bool(v) => json!(v),
+    json_of!(array, Array: U8 I8 U16 I16 U32 I32 U64 I64 F32 F64 Bool;
         Array::String(strings) => strings.iter().map(String::from_utf8_lossy).collect(),
         Array::Array(arrays) => arrays.iter().map(list).collect(),
-    }
+    )
 }

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -100,37 +101,11 @@ impl Stay {
     }
 }
 
-/// Seconds of `1h30m`, `-1.5s`, `300ms`; a bare number is one of seconds.
-pub(crate) fn go_duration(text: &str) -> Option<f64> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1.0, rest),
-        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if let Ok(seconds) = rest.parse::<f64>() {
-        return rest.starts_with(|c: char| c.is_ascii_digit() || c == '.').then_some(sign * seconds);
-    }
-    if rest.is_empty() {
-        return None;
-    }
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = match &rest[..end] {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        seconds += number * unit;
-        rest = &rest[end..];
-    }
-    Some(sign * seconds)
+/// Seconds of `1h30m`, `-1.5s`, `300ms`; a bare number is in seconds.
+fn go_duration(text: &str) -> Option<f64> {
+    let is_number = text.ends_with(|c: char| c.is_ascii_digit() || c == '.');
+    let duration = |text: &str| text.parse::<SignedDuration>().ok().map(|duration| duration.as_secs_f64());
+    if is_number { text.parse().ok() } else { duration(text) }
 }
 
 #[cfg(test)]

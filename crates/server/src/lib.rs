@@ -28,6 +28,7 @@ mod options;
 mod page;
 mod parts;
 mod prompt;
+mod router;
 mod stream;
 mod structured;
 mod tools;

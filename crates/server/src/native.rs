@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use engine::Snapshot;
 use model::{EncodeOptions, SpecialTokens, TokenId};
 use prometheus_client::encoding::prometheus_text;
@@ -20,17 +19,6 @@ use crate::failure::Failure;
 use crate::openai::reply as openai;
 use crate::prompt::{Conversation, message};
 
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .route("/stats", get(stats))
-        .route("/plan", get(plan))
-        .route("/tokenize", post(tokenize))
-        .route("/detokenize", post(detokenize))
-        .route("/apply-template", post(apply_template))
-}
-
 /// The engine works, has still to read weights, or is gone.
 fn state(snapshot: &Snapshot) -> &'static str {
     match snapshot {
@@ -40,7 +28,7 @@ fn state(snapshot: &Snapshot) -> &'static str {
     }
 }
 
-async fn health(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let snapshot = app.service.snapshot();
     if snapshot.has_failed {
         let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped: start the server again");
@@ -50,7 +38,7 @@ async fn health(State(app): State<Arc<App>>) -> Response {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are shown, not counted with")]
-async fn stats(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn stats(State(app): State<Arc<App>>) -> Response {
     let facts = &app.facts;
     let snapshot = app.service.snapshot();
     let (totals, recent) = (snapshot.totals, snapshot.recent);
@@ -119,11 +107,11 @@ fn plan_of(app: &App) -> Value {
     })
 }
 
-async fn plan(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn plan(State(app): State<Arc<App>>) -> Response {
     Json(plan_of(&app)).into_response()
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let text = app.metrics.text(&app.service.snapshot());
     ([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response()
 }
@@ -174,7 +162,7 @@ fn respond(result: Result<Value, Failure>) -> Response {
     }
 }
 
-async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(crate::body::read(&bytes).map(|wanted: TokenizeBody| {
         let options = EncodeOptions { add_special: wanted.add_special, parse_special: wanted.parse_special };
         let tokenizer = &app.facts.tokenizer;
@@ -191,7 +179,7 @@ async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     }))
 }
 
-async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     let text = |wanted: DetokenizeBody| {
         let tokenizer = &app.facts.tokenizer;
         let n = tokenizer.vocab_len();
@@ -205,7 +193,7 @@ async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(crate::body::read(&bytes).and_then(text))
 }
 
-async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     let conversation = |wanted: ApplyBody| {
         let one = |given: &Value| {
             let role = given["role"].as_str().ok_or_else(|| Failure::bad_field("messages", "a message has no role"))?;

@@ -1,15 +1,9 @@
 //! The page at `/`, for those who ask for HTML; others get Ollama's plain line.
 
-use std::sync::Arc;
-
-use axum::Router;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-
-use crate::app::App;
 
 /// The page may load its own files, talk to this server, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -43,17 +37,13 @@ const FILES: [(&str, &str, &str); 16] = [
     ("theme.js", JS, include_str!("../assets/page/theme.js")),
 ];
 
-pub(crate) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/", get(index)).route("/page/{name}", get(file))
-}
-
-async fn index(headers: HeaderMap) -> Response {
+pub(crate) async fn index(headers: HeaderMap) -> Response {
     let wants_html =
         headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|a| a.contains("text/html"));
     if wants_html { served(HTML, INDEX) } else { "Ollama is running".into_response() }
 }
 
-async fn file(name: Result<Path<String>, PathRejection>) -> Response {
+pub(crate) async fn file(name: Result<Path<String>, PathRejection>) -> Response {
     match FILES.iter().find(|(file, _, _)| name.as_ref().is_ok_and(|name| name.0 == *file)) {
         Some((_, kind, text)) => served(kind, text),
         None => StatusCode::NOT_FOUND.into_response(),

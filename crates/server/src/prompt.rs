@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use model::{EncodeOptions, RenderOptions, TokenId, Tokenizer};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use crate::app::{App, Facts};
 use crate::failure::Failure;
@@ -23,7 +25,25 @@ pub(crate) struct Conversation {
     pub(crate) thinking: Option<bool>,
 }
 
-/// What the model takes in.
+/// A call in a message of the assistant, as Ollama's and OpenAI's clients write it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub(crate) struct Call {
+    id: Option<String>,
+    #[serde(default)]
+    function: Function,
+}
+
+/// The function that is called.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+struct Function {
+    #[serde(default)]
+    name: String,
+    /// An object, or its JSON as a string.
+    #[serde(default)]
+    arguments: Value,
+}
+
+/// A prompt, ready for the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Prompt {
     pub(crate) text: String,
@@ -165,6 +185,19 @@ pub(crate) fn text_of(content: &Value) -> Result<String, Failure> {
         }
         _ => Err(Failure::bad_field("messages", "content must be a string or an array of parts")),
     }
+}
+
+/// Adds calls, and those of the other fields that are there.
+pub(crate) fn add_fields(
+    message: &mut Map<String, Value>,
+    calls: Option<Vec<Call>>,
+    more: [(&str, Option<String>); 3],
+) {
+    if let Some(calls) = calls.filter(|calls| !calls.is_empty()) {
+        let call = |call: &Call| tool_call(call.id.as_deref(), &call.function.name, &call.function.arguments);
+        message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
+    }
+    message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))));
 }
 
 /// A call that the model has made, for the template, which expects arguments as an object.

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::app::{App, Facts};
 use crate::failure::Failure;
-use crate::tools::ToolPolicy;
 
 /// The shape of an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +18,7 @@ pub(crate) enum Shape {
     /// Calls of tools as the choice says, each tool `{"type": "function", "function": {...}}`.
     Calls {
         tools: Vec<Value>,
-        choice: ToolPolicy,
+        choice: ToolChoice,
         /// Whether there may be more than one.
         is_parallel: bool,
     },
@@ -76,7 +75,7 @@ impl Shape {
     pub(crate) fn is_forced(&self) -> bool {
         match self {
             Shape::Json | Shape::Schema(_) => true,
-            Shape::Calls { choice, .. } => choice.is_forced(),
+            Shape::Calls { choice, .. } => *choice != ToolChoice::Auto,
         }
     }
 }
@@ -109,12 +108,6 @@ impl Shape {
             Shape::Json => return Some(Grammar::Json),
             Shape::Schema(schema) => return Some(Grammar::JsonSchema(schema)),
             Shape::Calls { tools, choice, is_parallel } => (tools, choice, is_parallel),
-        };
-        let choice = match choice {
-            ToolPolicy::None => return None,
-            ToolPolicy::Auto => ToolChoice::Auto,
-            ToolPolicy::Required => ToolChoice::Required,
-            ToolPolicy::Named(name) => ToolChoice::Named(name),
         };
         let tool = |tool: &Value| Tool {
             name: tool["function"]["name"].as_str().unwrap_or_default().to_owned(),

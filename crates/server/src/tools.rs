@@ -6,35 +6,15 @@
 //! A model that knows nothing of tools is told in words: the system message lists the tools and shows how a call is written, calls of earlier turns
 //! become the text that they were, and results become messages of the user. What it then writes is what `parts` understands.
 
+use engine::ToolChoice;
 use serde_json::{Value, json};
 
 use crate::app::Facts;
 use crate::prompt::Conversation;
 
-/// Which tools have to be called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum ToolPolicy {
-    /// None may be called.
-    None,
-    /// As the model likes.
-    #[default]
-    Auto,
-    /// One at least.
-    Required,
-    /// The one with this name.
-    Named(String),
-}
-
 /// The call that the system message shows.
 const CALL: &str =
     "<tool_call>\n{\"name\": \"the tool's name\", \"arguments\": {\"a parameter\": \"its value\"}}\n</tool_call>";
-
-impl ToolPolicy {
-    /// Whether the answer has to be a call.
-    pub(crate) fn is_forced(&self) -> bool {
-        matches!(self, ToolPolicy::Required | ToolPolicy::Named(_))
-    }
-}
 
 /// Tells the log of a tool that the model does not hear of.
 pub(crate) fn left_out(kind: &str) {
@@ -45,7 +25,7 @@ pub(crate) fn left_out(kind: &str) {
 
 impl Facts {
     /// The conversation as the model's template can take it: unchanged if the template knows tools or there are none in it.
-    pub(crate) fn with_tools_told(&self, conversation: Conversation, choice: &ToolPolicy) -> Conversation {
+    pub(crate) fn with_tools_told(&self, conversation: Conversation, choice: &ToolChoice) -> Conversation {
         let uses_tools = |message: &Value| message["role"] == "tool" || message.get("tool_calls").is_some();
         if self.has_tools() || conversation.tools.is_empty() && !conversation.messages.iter().any(uses_tools) {
             return conversation;
@@ -61,7 +41,7 @@ impl Facts {
 }
 
 /// Tools, calls and results in words.
-fn told(conversation: Conversation, choice: &ToolPolicy, takes_system: bool) -> Conversation {
+fn told(conversation: Conversation, choice: &ToolChoice, takes_system: bool) -> Conversation {
     let mut messages: Vec<Value> = Vec::new();
     for message in conversation.messages {
         let text = message["content"].as_str().unwrap_or("");
@@ -111,12 +91,12 @@ fn written(call: &Value) -> String {
 }
 
 /// What the model is told of its tools.
-fn instructions(tools: &[Value], choice: &ToolPolicy) -> String {
+fn instructions(tools: &[Value], choice: &ToolChoice) -> String {
     let listed: Vec<String> = tools.iter().map(|tool| tool.get("function").unwrap_or(tool).to_string()).collect();
     let when = match choice {
-        ToolPolicy::Named(name) => format!("Answer with a call of the tool {name} and nothing else."),
-        ToolPolicy::Required => "Answer with a call of a tool and nothing else.".to_owned(),
-        ToolPolicy::Auto | ToolPolicy::None => {
+        ToolChoice::Named(name) => format!("Answer with a call of the tool {name} and nothing else."),
+        ToolChoice::Required => "Answer with a call of a tool and nothing else.".to_owned(),
+        ToolChoice::Auto => {
             "Call a tool only if it helps with what the user wants, otherwise answer in your own words.".to_owned()
         }
     };
@@ -147,7 +127,7 @@ mod tests {
 
     #[test]
     fn calls_and_results_become_words() {
-        let told = told(conversation(), &ToolPolicy::Auto, true);
+        let told = told(conversation(), &ToolChoice::Auto, true);
         let roles: Vec<_> = told.messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
         assert_eq!(roles, ["system", "user", "assistant", "user"]);
         let system = told.messages[0]["content"].as_str().unwrap();
@@ -164,7 +144,7 @@ mod tests {
     fn where_no_system_can_speak_the_user_does() {
         let mut without = conversation();
         without.messages.remove(0);
-        let told = told(without, &ToolPolicy::Named("weather".to_owned()), false);
+        let told = told(without, &ToolChoice::Named("weather".to_owned()), false);
         let first = &told.messages[0];
         assert_eq!(first["role"], "user");
         let text = first["content"].as_str().unwrap();

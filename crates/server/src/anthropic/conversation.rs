@@ -14,7 +14,7 @@ use crate::body::read_part;
 use crate::failure::Failure;
 use crate::prompt::{Conversation, message, tool_call};
 use crate::structured::Shape;
-use crate::tools::{ToolPolicy, left_out};
+use crate::tools::left_out;
 
 /// A line that Claude Code puts first in its system text; it changes from request to request, which would make every prompt a
 /// new one.
@@ -26,7 +26,7 @@ const BILLING: &str = "x-anthropic-billing-header:";
 pub(super) fn conversation(app: &App, body: &MessagesBody) -> Result<Conversation, Failure> {
     // Who does not ask for thoughts expects none, and an answer that must be a call or JSON begins with it.
     let is_json = shape(body)?.is_some();
-    let is_free = !is_json && !choice(body.tool_choice.as_ref()).is_forced();
+    let is_free = !is_json && choice(body.tool_choice.as_ref()) == engine::ToolChoice::Auto;
     let thinks = body.thinking.as_ref().is_some_and(|thinking| *thinking != Thinking::Disabled {}) && is_free;
     let thinking = app.facts.has_thinking().then_some(thinks);
     let mut tools = tools(body)?;
@@ -45,16 +45,15 @@ pub(super) fn shape(body: &MessagesBody) -> Result<Option<Shape>, Failure> {
         Some(_) => Shape::of_openai(format, "output_config.format"),
         None => Shape::of_openai(body.output_format.as_ref(), "output_format"),
     };
-    Ok(shape?.filter(|_| !choice(body.tool_choice.as_ref()).is_forced()))
+    Ok(shape?.filter(|_| choice(body.tool_choice.as_ref()) == engine::ToolChoice::Auto))
 }
 
 /// Which tools have to be called.
-pub(super) fn choice(wanted: Option<&ToolChoice>) -> ToolPolicy {
+pub(super) fn choice(wanted: Option<&ToolChoice>) -> engine::ToolChoice {
     match wanted {
-        None | Some(ToolChoice::Auto { .. }) => ToolPolicy::Auto,
-        Some(ToolChoice::Any { .. }) => ToolPolicy::Required,
-        Some(ToolChoice::Tool { name, .. }) => ToolPolicy::Named(name.clone()),
-        Some(ToolChoice::None {}) => ToolPolicy::None,
+        None | Some(ToolChoice::Auto { .. } | ToolChoice::None {}) => engine::ToolChoice::Auto,
+        Some(ToolChoice::Any { .. }) => engine::ToolChoice::Required,
+        Some(ToolChoice::Tool { name, .. }) => engine::ToolChoice::Named(name.clone()),
     }
 }
 

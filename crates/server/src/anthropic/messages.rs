@@ -21,13 +21,12 @@ use crate::parts::Splitter;
 use crate::prompt::{Conversation, Prompt};
 use crate::stream::body;
 use crate::structured::Shape;
-use crate::tools::ToolPolicy;
 
-pub(super) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 
-pub(super) async fn count_tokens(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn count_tokens(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(count(&app, &bytes).await)
 }
 
@@ -105,7 +104,7 @@ fn with_names(app: &App, wanted: &str, failure: Failure) -> Failure {
     Failure { message, ..failure }
 }
 
-async fn render(app: &Arc<App>, conversation: Conversation, choice: ToolPolicy) -> Result<Prompt, Failure> {
+async fn render(app: &Arc<App>, conversation: Conversation, choice: engine::ToolChoice) -> Result<Prompt, Failure> {
     app.aside(move |app| app.facts.render(&app.facts.with_tools_told(conversation, &choice))).await
 }
 

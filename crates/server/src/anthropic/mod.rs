@@ -7,7 +7,6 @@
 mod conversation;
 pub(crate) mod description;
 pub(crate) mod errors;
-mod messages;
+pub(crate) mod messages;
 mod reply;
 mod request;
-pub(crate) mod routes;

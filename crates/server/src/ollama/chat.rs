@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
-use engine::GenerateRequest;
+use engine::{GenerateRequest, ToolChoice};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -21,9 +21,9 @@ use crate::failure::Failure;
 use crate::hold::Hold;
 use crate::keep_alive::Stay;
 use crate::parts::Splitter;
-use crate::prompt::{Conversation, message, tool_call};
+use crate::prompt::{Call, Conversation, add_fields, message};
 use crate::structured::Shape;
-use crate::tools::{ToolPolicy, left_out};
+use crate::tools::left_out;
 
 /// A conversation that is to go on.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -75,27 +75,7 @@ struct Message {
     thinking: Option<String>,
 }
 
-/// A call that the assistant has made.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = ollama::Call)]
-struct Call {
-    id: Option<String>,
-    #[serde(default)]
-    function: Function,
-}
-
-/// What was called.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = ollama::Function)]
-struct Function {
-    #[serde(default)]
-    name: String,
-    /// An object.
-    #[serde(default)]
-    arguments: Value,
-}
-
-pub(super) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 
@@ -123,7 +103,7 @@ async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     }
     let options = Options::read(wanted.options.as_ref())?;
     let thinking = thinking(app, wanted.think.as_ref())?;
-    let calls = || Shape::Calls { tools: tools.clone(), choice: ToolPolicy::Auto, is_parallel: true };
+    let calls = || Shape::Calls { tools: tools.clone(), choice: ToolChoice::Auto, is_parallel: true };
     let shape = Shape::of_ollama(wanted.format.as_ref())?.or_else(|| (!tools.is_empty()).then(calls));
     // An answer that has to be JSON is no call of a tool, whatever it looks like.
     let has_tools = shape.as_ref().is_some_and(|shape| !shape.is_json());
@@ -163,13 +143,9 @@ impl Message {
             return Err(Failure::bad_field("messages", "this model does not support images: it takes text only"));
         }
         let mut message = message(&self.role, &json!(self.content.unwrap_or_default()))?;
-        if let Some(calls) = self.tool_calls.filter(|calls| !calls.is_empty()) {
-            let call = |call: &Call| tool_call(call.id.as_deref(), &call.function.name, &call.function.arguments);
-            message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
-        }
         let more =
             [("name", self.tool_name), ("tool_call_id", self.tool_call_id), ("reasoning_content", self.thinking)];
-        message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?)))));
+        add_fields(&mut message, self.tool_calls, more);
         Ok(Value::Object(message))
     }
 }

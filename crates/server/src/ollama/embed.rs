@@ -37,11 +37,11 @@ pub(super) struct EmbedBody {
     keep_alive: Option<Value>,
 }
 
-pub(super) async fn embed(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn embed(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(many(&app, &bytes).await)
 }
 
-pub(super) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(one(&app, &bytes).await)
 }
 

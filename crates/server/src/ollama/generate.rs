@@ -70,7 +70,7 @@ pub(super) struct GenerateBody {
     truncate: Option<bool>,
 }
 
-pub(super) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 

@@ -57,11 +57,11 @@ impl Named {
     }
 }
 
-pub(super) async fn version() -> Response {
+pub(crate) async fn version() -> Response {
     reply::object(&json!({ "version": VERSION }))
 }
 
-pub(super) async fn tags(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn tags(State(app): State<Arc<App>>) -> Response {
     let facts = &app.facts;
     let mut model = listed(&app);
     model["modified_at"] = json!(reply::time(facts.modified));
@@ -69,7 +69,7 @@ pub(super) async fn tags(State(app): State<Arc<App>>) -> Response {
     reply::object(&json!({ "models": [model] }))
 }
 
-pub(super) async fn ps(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn ps(State(app): State<Arc<App>>) -> Response {
     // The thread may not have come to it yet.
     if !app.service.snapshot().is_loaded || app.keep_alive.is_over() {
         return reply::object(&json!({ "models": [] }));
@@ -92,7 +92,7 @@ fn listed(app: &App) -> Value {
     })
 }
 
-pub(super) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond((|| {
         let wanted: Named = crate::body::read(&bytes)?;
         if wanted.name().is_empty() {
@@ -119,7 +119,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
 }
 
 /// The model that there is has been pulled; others cannot be.
-pub(super) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond((|| {
         let wanted: Named = crate::body::read(&bytes)?;
         if wanted.name().is_empty() {
@@ -143,11 +143,11 @@ pub(super) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
     })())
 }
 
-pub(super) async fn push() -> Response {
+pub(crate) async fn push() -> Response {
     respond(Err(Failure::bad("this server does not push models: it serves the GGUF file that it was started with")))
 }
 
-pub(super) async fn create(bytes: Bytes) -> Response {
+pub(crate) async fn create(bytes: Bytes) -> Response {
     respond((|| {
         let wanted: CreateBody = crate::body::read(&bytes)?;
         match (wanted.from, wanted.files) {
@@ -158,7 +158,7 @@ pub(super) async fn create(bytes: Bytes) -> Response {
 }
 
 /// A second name for the model would be forgotten; what is not there is not found.
-pub(super) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond((|| {
         let wanted: CopyBody = crate::body::read(&bytes)?;
         app.check_name(&wanted.source)?;
@@ -166,7 +166,7 @@ pub(super) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response 
     })())
 }
 
-pub(super) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond((|| {
         let wanted: Named = crate::body::read(&bytes)?;
         app.check_name(wanted.name())?;
@@ -174,10 +174,10 @@ pub(super) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Respons
     })())
 }
 
-pub(super) async fn blob() -> Response {
+pub(crate) async fn blob() -> Response {
     respond(Err(Failure::bad("this server takes no blobs: it serves the GGUF file that it was started with")))
 }
 
-pub(super) async fn blob_head() -> Response {
+pub(crate) async fn blob_head() -> Response {
     StatusCode::NOT_FOUND.into_response()
 }

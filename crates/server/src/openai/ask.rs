@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::GenerateRequest;
+use engine::{GenerateRequest, ToolChoice};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
@@ -13,10 +13,10 @@ use crate::failure::Failure;
 use crate::parts::Splitter;
 use crate::prompt::Conversation;
 use crate::structured::Shape;
-use crate::tools::{ToolPolicy, left_out};
+use crate::tools::left_out;
 
 /// What a request asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ask {
     /// Without its tools.
     pub(super) conversation: Conversation,
@@ -31,11 +31,11 @@ pub(super) struct Ask {
 }
 
 /// The tools of a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Tools {
     /// Each `{"type": "function", "function": {...}}`.
     pub(super) all: Vec<Value>,
-    choice: ToolPolicy,
+    choice: ToolChoice,
     /// Whether an answer may have several calls.
     pub(super) is_parallel: bool,
 }
@@ -52,7 +52,7 @@ impl Ask {
         let Tools { all: tools, choice, is_parallel } = self.tools;
         // Where both are wanted, what has to be comes before what may be.
         let shape = match self.shape {
-            Some(shape) if !choice.is_forced() => Some(shape),
+            Some(shape) if choice == ToolChoice::Auto => Some(shape),
             _ if tools.is_empty() => None,
             _ => Some(Shape::Calls { tools: tools.clone(), choice: choice.clone(), is_parallel }),
         };
@@ -121,16 +121,13 @@ impl Tools {
             }
         }
         let choice = read_choice(choice, &mut all)?;
-        if choice == ToolPolicy::None {
-            all.clear();
-        }
         let has = |name: &str| all.iter().any(|tool| tool["function"]["name"] == name);
         match &choice {
-            ToolPolicy::Named(name) if !has(name) => Err(Failure::bad_field(
+            ToolChoice::Named(name) if !has(name) => Err(Failure::bad_field(
                 "tool_choice",
                 format!("tool_choice names {name:?}, which is none of the tools"),
             )),
-            ToolPolicy::Required if all.is_empty() => {
+            ToolChoice::Required if all.is_empty() => {
                 Err(Failure::bad_field("tool_choice", "tool_choice wants a call, and there are no tools"))
             }
             _ => Ok(Tools { all, choice, is_parallel: parallel != Some(false) }),
@@ -156,22 +153,25 @@ fn function(tool: &Value) -> Result<Value, Failure> {
     Ok(json!({ "type": "function", "function": function }))
 }
 
-/// Reads `tool_choice`; if it allows some of the tools only, the others go.
-fn read_choice(choice: Option<&Value>, tools: &mut Vec<Value>) -> Result<ToolPolicy, Failure> {
+/// Reads `tool_choice`, and removes the tools that it does not allow.
+fn read_choice(choice: Option<&Value>, tools: &mut Vec<Value>) -> Result<ToolChoice, Failure> {
     let wrong = || {
         let message = "tool_choice must be \"none\", \"auto\", \"required\", or an object that names a function";
         Failure::bad_field("tool_choice", message)
     };
     let name = |one: &Value| one.get("function").unwrap_or(one)["name"].as_str().map(str::to_owned);
     match choice {
-        None | Some(Value::Null) => Ok(ToolPolicy::Auto),
+        None | Some(Value::Null) => Ok(ToolChoice::Auto),
         Some(Value::String(word)) => match word.as_str() {
-            "none" => Ok(ToolPolicy::None),
-            "auto" => Ok(ToolPolicy::Auto),
-            "required" | "any" => Ok(ToolPolicy::Required),
+            "none" => {
+                tools.clear();
+                Ok(ToolChoice::Auto)
+            }
+            "auto" => Ok(ToolChoice::Auto),
+            "required" | "any" => Ok(ToolChoice::Required),
             _ => Err(wrong()),
         },
-        Some(object) if object["type"] == "function" => name(object).map(ToolPolicy::Named).ok_or_else(wrong),
+        Some(object) if object["type"] == "function" => name(object).map(ToolChoice::Named).ok_or_else(wrong),
         Some(object) if object["type"] == "allowed_tools" => {
             let allowed = object.get("allowed_tools").unwrap_or(object);
             let names: Vec<String> = allowed["tools"].as_array().ok_or_else(wrong)?.iter().filter_map(name).collect();
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn tools_of_both_forms_become_those_of_templates() {
         let read = read(json!(null)).unwrap();
-        assert_eq!((&read.choice, read.is_parallel), (&ToolPolicy::Auto, true));
+        assert_eq!((&read.choice, read.is_parallel), (&ToolChoice::Auto, true));
         assert_eq!(read.all[0]["function"]["parameters"]["properties"]["city"]["type"], "string");
         let time = json!({ "name": "time", "parameters": { "type": "object", "properties": {} } });
         assert_eq!(read.all[1], json!({ "type": "function", "function": time }));
@@ -229,14 +229,14 @@ mod tests {
 
     #[test]
     fn choices_are_words_names_or_lists() {
-        let named = || ToolPolicy::Named("time".to_owned());
-        assert_eq!(read(json!("required")).unwrap().choice, ToolPolicy::Required);
+        let named = || ToolChoice::Named("time".to_owned());
+        assert_eq!(read(json!("required")).unwrap().choice, ToolChoice::Required);
         assert_eq!(read(json!({ "type": "function", "function": { "name": "time" } })).unwrap().choice, named());
         assert_eq!(read(json!({ "type": "function", "name": "time" })).unwrap().choice, named());
         assert!(read(json!("none")).unwrap().all.is_empty());
         let allowed = json!({ "mode": "required", "tools": [{ "type": "function", "name": "time" }] });
         let some = read(json!({ "type": "allowed_tools", "allowed_tools": allowed })).unwrap();
-        assert_eq!((some.choice, some.all.len()), (ToolPolicy::Required, 1));
+        assert_eq!((some.choice, some.all.len()), (ToolChoice::Required, 1));
         for wrong in [json!("maybe"), json!(1), json!({}), json!({ "type": "function", "name": "nope" })] {
             assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("tool_choice"));
         }

@@ -20,7 +20,7 @@ use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
 use crate::hold::Hold;
-use crate::prompt::{Conversation, message, tool_call};
+use crate::prompt::{Call, Conversation, add_fields, message};
 use crate::stream::body;
 use crate::structured::Shape;
 
@@ -68,24 +68,7 @@ struct Message {
     reasoning_content: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = openai::Call)]
-struct Call {
-    id: Option<String>,
-    #[serde(default)]
-    function: Function,
-}
-
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(as = openai::Function)]
-struct Function {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    arguments: Value,
-}
-
-pub(super) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 
@@ -142,13 +125,9 @@ impl Message {
         }
         let role = if self.role == "function" { "tool" } else { &self.role };
         let mut message = message(role, &content)?;
-        if let Some(calls) = self.tool_calls.filter(|calls| !calls.is_empty()) {
-            let call = |call: &Call| tool_call(call.id.as_deref(), &call.function.name, &call.function.arguments);
-            message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
-        }
         let more =
             [("name", self.name), ("tool_call_id", self.tool_call_id), ("reasoning_content", self.reasoning_content)];
-        message.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))));
+        add_fields(&mut message, self.tool_calls, more);
         Ok(Value::Object(message))
     }
 }

@@ -100,7 +100,7 @@ impl TextInput {
     }
 }
 
-pub(super) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 

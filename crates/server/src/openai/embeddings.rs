@@ -56,7 +56,7 @@ struct EmbeddingUsage {
     total_tokens: usize,
 }
 
-pub(super) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 

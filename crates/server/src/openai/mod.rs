@@ -5,17 +5,16 @@
 //! fields are ignored, and `null` counts as absent. Source: OpenAI's API reference.
 
 mod ask;
-mod chat;
+pub(crate) mod chat;
 mod chat_writer;
-mod completions;
+pub(crate) mod completions;
 pub(crate) mod description;
-mod embeddings;
+pub(crate) mod embeddings;
 mod envelope;
 mod logprobs;
-mod models;
+pub(crate) mod models;
 pub(crate) mod reply;
-mod responses;
-pub(crate) mod routes;
+pub(crate) mod responses;
 mod sampling;
 #[cfg(test)]
 mod testing;

@@ -5,35 +5,22 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::reply::{object, respond, seconds};
 use crate::app::App;
 
-#[derive(Debug, Serialize)]
-struct Models {
-    object: &'static str,
-    data: [Model; 1],
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Response {
+    object(&json!({ "object": "list", "data": [model(&app)] }))
 }
 
-#[derive(Debug, Serialize)]
-struct Model {
-    id: String,
-    object: &'static str,
-    created: u64,
-    owned_by: &'static str,
-}
-
-pub(super) async fn list(State(app): State<Arc<App>>) -> Response {
-    object(&Models { object: "list", data: [model(&app)] })
-}
-
-pub(super) async fn one(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Response {
+pub(crate) async fn one(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Response {
     // What cannot be decoded is no model's name.
     let id = id.map(|Path(id)| id).unwrap_or_default();
     respond(app.check_name(&id).map(|()| object(&model(&app))))
 }
 
-fn model(app: &App) -> Model {
-    Model { id: app.facts.name.clone(), object: "model", created: seconds(app.facts.modified), owned_by: "library" }
+fn model(app: &App) -> Value {
+    let created = seconds(app.facts.modified);
+    json!({ "id": app.facts.name, "object": "model", "created": created, "owned_by": "library" })
 }

@@ -62,7 +62,7 @@ struct Text {
     format: Option<Value>,
 }
 
-pub(in crate::openai) async fn responses(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
+pub(crate) async fn responses(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
     respond(answer(&app, &bytes).await)
 }
 

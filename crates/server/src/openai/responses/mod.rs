@@ -3,6 +3,6 @@
 //! Nothing is kept: a request brings the whole conversation. An answer that its limit or the context has cut short ends as
 //! `incomplete`, in its status and in the last event, as on OpenAI's own server.
 
-pub(super) mod handler;
+pub(crate) mod handler;
 mod input;
 mod writer;
