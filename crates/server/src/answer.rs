@@ -1,8 +1,7 @@
-//! A request on its way through the engine, as the handlers see it: pieces that can be awaited.
+//! A request in flight, as handlers see it: pieces to await.
 //!
-//! The engine's listener must not wait, so pieces go through a channel without a bound of its own; what it can hold is one
-//! answer, which the context bounds. Dropping an [`Answer`] cancels the request: that is how a client that has gone away ends
-//! the work for it.
+//! The engine's listener must not block, so pieces go through an unbounded channel; it holds at most one answer, which the
+//! context bounds. Dropping an [`Answer`] cancels the request, so a client that disconnects ends the work for it.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -16,11 +15,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use crate::app::App;
 use crate::failure::Failure;
 
-/// A client that hears nothing for longer takes the connection for dead; the response then begins before it is clear that the
-/// request runs.
+/// Clients time out when they receive nothing for longer, so the response then starts before it is known that the request runs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What comes of a request, piece by piece.
+/// A piece of an answer.
 pub(crate) enum Piece {
     /// A token; its text may still be held back.
     Token { text: String, logprobs: Option<StepLogprobs> },
@@ -28,14 +26,14 @@ pub(crate) enum Piece {
     Rest(String),
     /// The end; nothing follows.
     Done(Box<Generation>),
-    /// An end that should not have been; nothing follows.
+    /// The request failed; nothing follows.
     Failed(Failure),
 }
 
-/// A request on its way.
+/// A request in flight.
 pub(crate) struct Answer {
     receiver: UnboundedReceiver<Piece>,
-    /// Pieces that came before anybody asked.
+    /// Pieces received in advance.
     waiting: VecDeque<Piece>,
     has_ended: bool,
     app: Arc<App>,
@@ -45,10 +43,9 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Begins a request, and waits for a while until it is clear that it runs, so that what is wrong with it can still be told
-    /// by the status of the response.
+    /// Submits a request, and waits a while until it runs, so that an error can still set the status of the response.
     ///
-    /// Errors: too many requests wait, the request cannot be run, or its first pass has failed.
+    /// Errors: the queue is full, the request is invalid, or its first pass failed.
     pub(crate) async fn begin(app: &Arc<App>, request: GenerateRequest) -> Result<Answer, Failure> {
         let (sender, receiver) = unbounded_channel();
         let listener = move |reply: Reply<'_>| {
@@ -58,7 +55,7 @@ impl Answer {
                 }
                 Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
                 Reply::Event(_) => return ControlFlow::Continue(()),
-                // Nobody who is still there has given it up: the server ends.
+                // The client is still there, so the server is shutting down.
                 Reply::Done(Ok(generation)) if generation.finish_reason == FinishReason::Cancelled => {
                     Piece::Failed(EngineError::Stopping.into())
                 }
@@ -92,7 +89,7 @@ impl Answer {
         }
     }
 
-    /// The next piece; none after the last.
+    /// The next piece; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<Piece> {
         if self.has_ended {
             return None;
@@ -111,7 +108,7 @@ impl Answer {
 
     /// Waits for the end.
     ///
-    /// Errors: a pass has failed.
+    /// Errors: a pass failed.
     pub(crate) async fn whole(mut self) -> Result<Generation, Failure> {
         loop {
             match self.next().await {

@@ -1,4 +1,4 @@
-//! What all handlers share: the engine, what is known of the model, the options and the counters.
+//! State shared by all handlers: the engine, facts about the model, options and counters.
 
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -22,42 +22,42 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) grammars: OnceLock<GrammarCompiler>,
-    /// Requests that run at once.
+    /// Maximum number of concurrent requests.
     pub(crate) max_batch: usize,
 }
 
-/// What is known of the model, whether it is in memory or not.
+/// Facts about the model, whether it is loaded or not.
 pub(crate) struct Facts {
-    /// As clients see it, with a tag.
+    /// The name shown to clients, with a tag.
     pub(crate) name: String,
-    /// Other names that it is known by, in lower case.
+    /// All accepted names, in lower case.
     names: Vec<String>,
     pub(crate) spec: ModelSpec,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) template: Option<ChatTemplate>,
-    /// The template's text.
+    /// The source of the template.
     pub(crate) template_source: Option<String>,
-    /// Tokens of context.
+    /// Context length in tokens.
     pub(crate) ctx: usize,
     pub(crate) plan: ResidencyPlan,
-    /// Tokens a second that the plan promises.
+    /// Predicted speed in tokens per second.
     pub(crate) predicted: Option<f64>,
-    /// For every layer, and the output head last, bytes that are pinned and that are streamed.
+    /// Pinned and streamed bytes of each layer, and of the output head last.
     pub(crate) layers: Vec<(u64, u64)>,
     pub(crate) file_bytes: u64,
     pub(crate) modified: SystemTime,
-    /// 64 hexadecimal digits that tell the file from others.
+    /// 64 hexadecimal digits that identify the file.
     pub(crate) digest: String,
     metadata: Metadata,
     pub(crate) license: Option<String>,
-    /// The most common type of the weights.
+    /// The type of most weights.
     pub(crate) quantization: &'static str,
 }
 
 impl Facts {
-    /// Collects what is known.
+    /// Collects the facts.
     ///
-    /// Errors: the template does not compile, or the file cannot be looked at.
+    /// Errors: the template does not compile, or the file cannot be read.
     pub(crate) fn new(
         file: &ModelFile,
         model: &LoadedModel,
@@ -93,7 +93,7 @@ impl Facts {
         })
     }
 
-    /// Whether a client means this model.
+    /// Whether this is a name of the model.
     pub(crate) fn is_named(&self, name: &str) -> bool {
         let name = name.to_lowercase();
         self.names.contains(&name)
@@ -107,7 +107,7 @@ impl Facts {
         self.template_source.as_ref().is_some_and(|s| s.contains("enable_thinking") || s.contains("<think>"))
     }
 
-    /// Which hidden states stand for a text; what a decoder that was not made for it gives best is the last one.
+    /// How hidden states become an embedding; the last one works best for decoders that were not trained for embeddings.
     pub(crate) fn pooling(&self) -> Pooling {
         self.spec.pooling.unwrap_or(Pooling::Last)
     }
@@ -122,12 +122,12 @@ impl Facts {
 
     /// `134.52M`, `8.03B`.
     pub(crate) fn parameter_size(&self) -> String {
-        #[expect(clippy::cast_precision_loss, reason = "it is shown with four digits")]
+        #[expect(clippy::cast_precision_loss, reason = "four digits are shown")]
         let n = self.spec.n_parameters() as f64;
         if n >= 1e9 { format!("{:.1}B", n / 1e9) } else { format!("{:.2}M", n / 1e6) }
     }
 
-    /// The file's metadata as JSON. Lists are long: `null` stands for them unless all is wanted.
+    /// The file's metadata as JSON. Arrays are long: they are `null` unless `is_verbose`.
     pub(crate) fn metadata(&self, is_verbose: bool) -> Map<String, Value> {
         let one = |(key, value): (&str, &GgufValue)| (key.to_owned(), as_json(value, is_verbose));
         let mut all: Map<_, _> = self.metadata.iter().map(one).collect();
@@ -152,7 +152,7 @@ impl Facts {
 }
 
 impl App {
-    /// Fails if a client asks for another model.
+    /// Fails unless this is a name of the model.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), Failure> {
         match self.facts.is_named(name) {
             true => Ok(()),
@@ -179,7 +179,7 @@ fn layers(spec: &ModelSpec, plan: &ResidencyPlan) -> Vec<(u64, u64)> {
     shares
 }
 
-/// The type that most of the weights have.
+/// The type of most weights.
 fn quantization(spec: &ModelSpec) -> &'static str {
     let mut bytes = std::collections::BTreeMap::<&'static str, u64>::new();
     for tensor in &spec.tensors {
@@ -188,14 +188,14 @@ fn quantization(spec: &ModelSpec) -> &'static str {
     bytes.into_iter().max_by_key(|(_, bytes)| *bytes).map_or("unknown", |(name, _)| name)
 }
 
-/// Matches the variants of a value that `json!` takes as they are, besides other arms.
+/// Matches a value: the listed variants become JSON as they are, the other arms follow.
 macro_rules! json_of {
     ($value:expr, $of:ident: $($variant:ident)*; $($arm:tt)*) => {
         match $value { $($of::$variant(value) => json!(value),)* $($arm)* }
     };
 }
 
-/// A value of the metadata; `null` for an array unless all are wanted.
+/// A metadata value; `null` for an array unless `is_verbose`.
 fn as_json(value: &GgufValue, is_verbose: bool) -> Value {
     json_of!(value, GgufValue: U8 I8 U16 I16 U32 I32 U64 I64 F32 F64 Bool String;
         GgufValue::Array(_) if !is_verbose => Value::Null,

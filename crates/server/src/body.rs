@@ -1,7 +1,6 @@
-//! Request bodies: JSON whatever the content type says, since `curl -d` says it is a form.
+//! Reads request bodies as JSON, whatever the content type says: `curl -d` says it is a form.
 //!
-//! What is wrong with a body is said in words of JSON: [`crate::json_syntax`] explains text that is not JSON,
-//! [`crate::json_value`] values of the wrong type.
+//! [`crate::json_syntax`] explains text that is not JSON, [`crate::json_value`] values of the wrong type.
 
 use axum::body::Bytes;
 use serde::de::DeserializeOwned;

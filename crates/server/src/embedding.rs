@@ -1,4 +1,4 @@
-//! Texts as vectors: their hidden states, of length one.
+//! Embeddings: hidden states of texts, normalised to unit length.
 
 use std::sync::Arc;
 

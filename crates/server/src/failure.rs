@@ -1,4 +1,4 @@
-//! What can go wrong with a request, before an API gives it its own shape.
+//! Errors of requests, before an API gives them its own format.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use engine::EngineError;
 use model::ModelError;
 
-/// A request that was not answered, with the status that says whose fault it is.
+/// Why a request failed, and the HTTP status.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) message: String,
-    /// The number of tokens of a prompt that is too long, and of the context.
+    /// If the prompt is too long, its length and the length of the context, in tokens.
     pub(crate) too_long: Option<(usize, usize)>,
-    /// The name of the request's field that is wrong, where one is.
+    /// The name of the invalid field, if one is to blame.
     pub(crate) param: Option<Cow<'static, str>>,
 }
 
@@ -22,17 +22,17 @@ impl Failure {
         Failure { status, message: message.into(), too_long: None, param: None }
     }
 
-    /// The request is wrong.
+    /// The request is invalid.
     pub(crate) fn bad(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// A field of the request is wrong.
+    /// A field of the request is invalid.
     pub(crate) fn bad_field(param: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Failure {
         Failure { param: Some(param.into()), ..Failure::bad(message) }
     }
 
-    /// There is no such thing.
+    /// Something does not exist.
     pub(crate) fn not_found(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::NOT_FOUND, message)
     }

@@ -1,8 +1,8 @@
-//! Who may use the server: the key, and for a server of this machine only, protection from pages in a browser.
+//! Access control: the API key, and for a server on the loopback interface, protection from web pages.
 //!
-//! A page of any site can send requests to this machine, and by rebinding its own name to 127.0.0.1 it could read the answers.
-//! So a server that listens on the loopback interface answers only hosts that can be meant for it, and only origins of this
-//! machine, of applications and those that were allowed.
+//! A page of any site can send requests to this machine, and by DNS rebinding it could read the answers. So a server on the
+//! loopback interface accepts only local hosts, and only origins of this machine, of desktop applications and those that were
+//! allowed.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! A request's hold on the model, which stays in memory while any is left.
+//! A request's hold on the model, which stays in memory while there is one.
 
 use std::sync::Arc;
 

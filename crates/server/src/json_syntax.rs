@@ -1,7 +1,7 @@
-//! Text that should be JSON, and what is wrong with it where it is not.
+//! Parses JSON, and explains what is wrong with text that is not JSON.
 //!
-//! `serde_json` says where it stopped and whether the text ended too early; the rest is read off the text itself. Some words
-//! are those of Go's parser, which Ollama's clients were written against.
+//! `serde_json` reports the position and whether the text ended early; the rest is derived from the text itself. Some messages
+//! are worded like those of Go's parser, which Ollama's clients know.
 
 use serde_json::Value;
 

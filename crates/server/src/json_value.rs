@@ -1,8 +1,8 @@
-//! JSON values as serde reads them, with errors in words of JSON: what a value must be, and what it is.
+//! A serde deserializer over a JSON value, with errors for clients: what a value must be, and what it is.
 //!
-//! `serde_json`'s own deserializer words its errors for programmers ("invalid type: map, expected a sequence"). This one knows
-//! which type is asked for when it refuses a value, so messages depend on no other crate's English. Only what serde buffers
-//! before it knows the type (enums with a tag, or without one) is described by the `expecting` of the type that reads it.
+//! `serde_json` words its errors for programmers ("invalid type: map, expected a sequence"). This deserializer knows which type
+//! was requested when it refuses a value, so its messages depend on no other crate's wording. Only enums that serde buffers
+//! first (tagged and untagged ones) are described by the `expecting` attribute of their type.
 
 use serde::de::value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error, Expected, IntoDeserializer, Unexpected, Visitor};

@@ -8,15 +8,15 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// What a request says about it.
+/// How long the model stays loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stay {
-    /// So long after the request has ended.
+    /// This long after the request has ended.
     For(Duration),
     Forever,
 }
 
-/// When the model is to go.
+/// Tracks when to unload the model.
 #[derive(Debug)]
 pub(crate) struct KeepAlive {
     default: Stay,
@@ -30,7 +30,7 @@ struct State {
     last_end: Instant,
 }
 
-/// Ollama shows a date in the next century for a model that never leaves.
+/// Ollama shows a date in the next century for a model that is never unloaded.
 const FOREVER: Duration = Duration::from_hours(24 * 365 * 100);
 
 impl KeepAlive {
@@ -39,7 +39,7 @@ impl KeepAlive {
         KeepAlive { default, state: Mutex::new(State { n_running: 0, stay: default, last_end: Instant::now() }) }
     }
 
-    /// Counts a request in, which may say how long the model is to stay after it.
+    /// Starts a request, which may say how long the model stays loaded after it.
     pub(crate) fn enter(&self, stay: Option<Stay>) {
         let mut state = self.lock();
         state.n_running += 1;
@@ -52,7 +52,7 @@ impl KeepAlive {
         state.last_end = Instant::now();
     }
 
-    /// Whether it is time for the model to go.
+    /// Whether to unload the model now.
     pub(crate) fn is_over(&self) -> bool {
         let state = self.lock();
         match state.stay {
@@ -61,7 +61,7 @@ impl KeepAlive {
         }
     }
 
-    /// When it will be, if nothing comes.
+    /// When that will be without further requests.
     pub(crate) fn expires_at(&self) -> SystemTime {
         let state = self.lock();
         let stay = match state.stay {
@@ -78,7 +78,7 @@ impl KeepAlive {
 }
 
 impl Stay {
-    /// Reads `keep_alive`: a number of seconds or a duration as Go writes it; negative is for ever.
+    /// Reads `keep_alive`: a number of seconds or a duration in Go's format; negative means forever.
     ///
     /// Errors: it is neither.
     pub(crate) fn read(value: Option<&Value>) -> Result<Option<Stay>, Failure> {

@@ -1,9 +1,8 @@
-//! HTTP in front of the engine: what Ollama's, OpenAI's and Anthropic's clients speak, and a page for people.
+//! HTTP server for the engine: the APIs of Ollama, OpenAI and Anthropic, and a web page.
 //!
-//! [`Server::new`] puts a loaded model behind the routes and [`Server::run`] answers until it is told to end. Handlers translate:
-//! a request becomes an engine's `GenerateRequest`, what comes of it the shapes that an API has for it. `prompt` makes tokens
-//! of conversations, `answer` is a request on its way, `stream` a body that is written as it comes, `parts` takes thoughts and
-//! calls of tools out of a text.
+//! [`Server::new`] puts a loaded model behind the routes, and [`Server::run`] serves until it is told to stop. Handlers translate
+//! requests to the engine's `GenerateRequest` and its events back to the format of each API. `prompt` turns conversations into
+//! tokens, `answer` is a request in flight, `stream` a streamed body, and `parts` splits text into thoughts, text and tool calls.
 //!
 //! Deliberately absent: inference.
 

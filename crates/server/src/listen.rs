@@ -1,4 +1,4 @@
-//! The sockets: accepting connections, their limits, and the end.
+//! Sockets: accepting connections, their limits, and shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,26 +18,26 @@ use crate::metrics::Metrics;
 use crate::options::ServerOptions;
 use crate::router::router;
 
-/// A client has so long to send a request's head, also when it keeps its connection for the next one.
+/// A client has this long to send the head of a request, including the idle time of a kept-alive connection.
 const HEAD_TIME: Duration = Duration::from_secs(75);
 
-/// Bytes and lines of a request's head.
+/// Limits on the head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
 
-/// How often the server looks whether it is time to let go of the model.
+/// How often the server checks whether to unload the model.
 const KEEP_ALIVE_POLL: Duration = Duration::from_millis(200);
 
-/// After the requests have ended, so long until connections are cut.
+/// Connections are cut this long after the last request has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// A server that is ready to listen.
+/// A server, ready to listen.
 pub struct Server {
     app: Arc<App>,
 }
 
 impl Server {
-    /// Puts a model behind HTTP. `predicted` are the tokens a second that its plan promises.
+    /// Puts a model behind HTTP. `predicted` is the speed in tokens per second that its plan predicts.
     ///
     /// Errors: the model's template does not compile, or its prompt cache cannot be used.
     pub fn new(
@@ -65,10 +65,10 @@ impl Server {
         })
     }
 
-    /// Answers requests until `end` resolves, then lets those that run go on for the time that the options give them.
-    /// `on_ready` hears the address.
+    /// Serves until `end` resolves, then lets running requests finish within the time of the options. Calls `on_ready` with
+    /// the address.
     ///
-    /// Errors: the address cannot be listened on, or the engine has failed, after which nothing can be answered.
+    /// Errors: the address cannot be bound, or the engine has failed.
     pub async fn run(&self, end: impl Future<Output = ()>, on_ready: impl FnOnce(SocketAddr)) -> io::Result<()> {
         let address = self.app.options.address;
         let refused = |error: io::Error| {
@@ -89,9 +89,9 @@ impl Server {
         let failed = engine_failed(Arc::clone(&self.app));
         tokio::pin!(end, failed);
         loop {
-            // Whoever finds no place waits in the system's queue.
+            // Further connections wait in the queue of the system.
             let permit = tokio::select! {
-                permit = Arc::clone(&connections).acquire_owned() => permit.expect("nobody closes it"),
+                permit = Arc::clone(&connections).acquire_owned() => permit.expect("the semaphore is never closed"),
                 () = &mut end => break,
                 error = &mut failed => return Err(error),
             };
@@ -99,8 +99,8 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
-                        // Too many open files, most of the time: they will be fewer.
-                        tracing::warn!("a connection was not accepted: {error}");
+                        // Mostly too many open files, which pass.
+                        tracing::warn!("cannot accept a connection: {error}");
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
                     }
@@ -108,11 +108,11 @@ impl Server {
                 () = &mut end => break,
                 error = &mut failed => return Err(error),
             };
-            // A token is a small packet that should not wait for the next one.
+            // Tokens are small packets that must not wait for each other.
             let _ = stream.set_nodelay(true);
             let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service.clone()));
             tokio::spawn(async move {
-                // Clients go away as they like.
+                // A client may disconnect at any time.
                 let _ = connection.await;
                 drop(permit);
             });
@@ -120,14 +120,14 @@ impl Server {
         drop(listener);
         keep_alive.abort();
         let (engine, drain) = (Arc::clone(&self.app.service), self.app.options.drain);
-        // Its panic, if it had one, was reported when it happened.
+        // A panic was reported when it happened.
         let _ = tokio::task::spawn_blocking(move || engine.stop(drain)).await;
         let _ = tokio::time::timeout(LAST_WORDS, graceful.shutdown()).await;
         Ok(())
     }
 }
 
-/// Resolves if the engine's thread ends, which it does not before the server.
+/// Resolves if the engine's thread ends early.
 async fn engine_failed(app: Arc<App>) -> io::Error {
     while !app.service.snapshot().has_failed {
         tokio::time::sleep(KEEP_ALIVE_POLL).await;
@@ -135,7 +135,7 @@ async fn engine_failed(app: Arc<App>) -> io::Error {
     io::Error::other("the engine has failed")
 }
 
-/// Lets go of the model when its time is over.
+/// Unloads the model after its idle time.
 async fn keep_alive(app: Arc<App>) {
     loop {
         tokio::time::sleep(KEEP_ALIVE_POLL).await;

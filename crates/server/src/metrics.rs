@@ -1,4 +1,4 @@
-//! What `/metrics` reports: the server's own counters and histograms, and the engine's figures as they are when asked for.
+//! What `/metrics` reports: the server's counters and histograms, and a snapshot of the engine's figures.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! This program's own routes: health, what goes on, and the tokenizer.
+//! ssd-llm's own routes: health, metrics, statistics and the tokenizer.
 
 use std::sync::Arc;
 

@@ -1,33 +1,33 @@
-//! What a server is told when it starts.
+//! Options of a server.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How a server listens, whom it answers and how it ends.
+/// How a server listens, whom it answers and how it shuts down.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Where it listens.
+    /// The address to listen on.
     pub address: SocketAddr,
-    /// What that address is called, which clients may call it too.
+    /// The host name of that address, which clients may use too.
     pub host: String,
-    /// What clients must show, if anything.
+    /// The API key that clients must send, if any.
     pub api_key: Option<String>,
-    /// Pages of these origins may use the server besides those of this machine; `*` is all.
+    /// Origins whose pages may use the server, besides those of this machine; `*` allows all.
     pub origins: Vec<String>,
-    /// How long the model stays in memory after a request that does not say so itself; `None` is for ever.
+    /// Idle time after which the model is unloaded, unless a request says otherwise; `None` keeps it loaded.
     pub keep_alive: Option<Duration>,
-    /// How long requests may go on after the server has been asked to end.
+    /// How long running requests may take to finish at shutdown.
     pub drain: Duration,
-    /// The model's name for clients.
+    /// The model name shown to clients.
     pub name: String,
-    /// Whether prompts and answers are written to the log.
+    /// Whether request bodies are logged.
     pub logs_prompts: bool,
-    /// Connections at once.
+    /// Maximum number of open connections.
     pub max_connections: usize,
 }
 
 impl ServerOptions {
-    /// Whether only this machine can reach the server.
+    /// Whether the server is reachable from this machine only.
     pub(crate) fn is_local(&self) -> bool {
         self.address.ip().is_loopback()
     }

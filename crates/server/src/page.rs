@@ -1,4 +1,4 @@
-//! The page at `/`, for those who ask for HTML; others get Ollama's plain line.
+//! The web page at `/`, for clients that accept HTML; others get Ollama's plain greeting.
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;

@@ -1,8 +1,8 @@
-//! What a model says, taken apart as it comes: thoughts, text, and calls of tools.
+//! Splits the text of a model, as it comes, into thoughts, text and tool calls.
 //!
-//! Models mark thoughts with `<think>` and calls in a few ways: JSON between `<tool_call>` tags (Hermes, Qwen), or an answer
-//! that is JSON as a whole, one call or a list of them, behind a special token that is not part of the text (Llama 3,
-//! Mistral). What looks like a call but is none stays text.
+//! Models mark thoughts with `<think>`, and calls in a few ways: JSON between `<tool_call>` tags (Hermes, Qwen), or an answer that
+//! consists of JSON, one call or a list of them, after a special token that is not part of the text (Llama 3, Mistral). Text that
+//! only looks like a call stays text.
 
 use serde_json::Value;
 

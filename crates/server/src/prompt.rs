@@ -1,8 +1,6 @@
-//! From a conversation, as any of the APIs brings it, to the tokens that the model takes in.
+//! Turns a conversation, from any of the APIs, into the tokens of a prompt.
 //!
-//! What messages say is text, also where it spells a control token such as `<|im_end|>`: only the template puts those.
-//!
-//! Deliberately absent: which fields an API has for it.
+//! Messages are plain text even if they spell a control token such as `<|im_end|>`: only the template inserts those.
 
 use std::sync::Arc;
 
@@ -14,14 +12,14 @@ use utoipa::ToSchema;
 use crate::app::{App, Facts};
 use crate::failure::Failure;
 
-/// Messages and what else a chat template sees.
+/// The input of a chat template.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
     /// Objects with `role` and `content`, as [`message`] makes them.
     pub(crate) messages: Vec<Value>,
     /// Functions, each `{"type": "function", "function": {...}}`.
     pub(crate) tools: Vec<Value>,
-    /// Whether the model is to think aloud first, where it can be told.
+    /// Whether the model should think first, if the template has a switch for it.
     pub(crate) thinking: Option<bool>,
 }
 
@@ -52,11 +50,11 @@ pub(crate) struct Prompt {
     pub(crate) opens_thinking: bool,
 }
 
-/// What marks thoughts in a model's text.
+/// The marks around thoughts.
 pub(crate) const THINK: (&str, &str) = ("<think>", "</think>");
 
 impl Facts {
-    /// Renders a conversation. If it ends with the assistant's words, the model goes on with them.
+    /// Renders a conversation. If it ends with a message of the assistant, the model continues that.
     ///
     /// Errors: the template refuses the messages.
     pub(crate) fn render(&self, conversation: &Conversation) -> Result<Prompt, Failure> {
@@ -85,7 +83,7 @@ impl Facts {
         Ok(self.prompt(&text))
     }
 
-    /// The prompt that a rendered text is, in which what somebody says is marked.
+    /// The prompt of a rendered text in which text of messages is marked.
     pub(crate) fn prompt(&self, text: &str) -> Prompt {
         Prompt {
             tokens: self.tokenizer.encode_marked(text, self.options(text)),
@@ -94,7 +92,7 @@ impl Facts {
         }
     }
 
-    /// The same value, whose texts spell no control tokens.
+    /// The same value, with its strings marked as plain text.
     fn marked(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.tokenizer.mark(text).into_owned()),
@@ -111,15 +109,14 @@ impl Facts {
         self.tokenizer.encode(text, self.options(text))
     }
 
-    /// Most templates write the first token themselves; it is not put there twice.
+    /// Most templates write the BOS token themselves; it must not be doubled.
     fn options(&self, text: &str) -> EncodeOptions {
         let bos = self.tokenizer.bos();
         let has_bos = bos.is_some_and(|bos| text.starts_with(self.tokenizer.token_text(bos).as_ref()));
         EncodeOptions { add_special: !has_bos, parse_special: true }
     }
 
-    /// Renders a conversation, and leaves out its oldest messages until an answer has room; what the system says and the last
-    /// message stay.
+    /// Renders a conversation, and drops its oldest messages until an answer fits. System messages and the last message stay.
     pub(crate) fn render_truncated(&self, conversation: &Conversation) -> Result<Prompt, Failure> {
         let mut conversation = conversation.clone();
         loop {
@@ -135,7 +132,7 @@ impl Facts {
 }
 
 impl App {
-    /// Does what takes long enough to be in the way of others on a thread where it is not.
+    /// Runs slow work on a thread for blocking work.
     ///
     /// Errors: those of `work`.
     pub(crate) async fn aside<T: Send + 'static>(
@@ -148,9 +145,9 @@ impl App {
     }
 }
 
-/// A message for the template: `developer` is what OpenAI calls the system now, and content in parts becomes one text.
+/// A message for the template: the role `developer`, OpenAI's new name, becomes `system`, and parts become one text.
 ///
-/// Errors: the content has something other than text.
+/// Errors: the content is not text.
 pub(crate) fn message(role: &str, content: &Value) -> Result<Map<String, Value>, Failure> {
     let role = match role.to_lowercase().as_str() {
         "developer" => "system".to_owned(),

@@ -1,4 +1,4 @@
-//! All routes, and the layers that every request passes: the log, the limits of bodies, CORS and the guard.
+//! All routes, and the layers in front of them: logging, limits on bodies, CORS and access control.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::{guard, native, page};
 /// A client has this long to send a body.
 const BODY_TIME: Duration = Duration::from_secs(60);
 
-/// Larger bodies are read only while all of them together stay below a bound.
+/// Larger bodies are read only while all of them together stay below a limit.
 const SMALL_BODY_BYTES: usize = 64 << 10;
 const BODY_UNIT: usize = 1 << 20;
 static LARGE_BODIES: Semaphore = Semaphore::const_new(128);
@@ -99,12 +99,12 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     guard::refuse(uri.path(), &Failure::new(StatusCode::METHOD_NOT_ALLOWED, message))
 }
 
-/// Gives every request a name, reads its body in a bounded time, and writes a line about it.
+/// Gives every request an id, reads its body within a time limit, and logs it.
 async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let start = std::time::Instant::now();
     let id = format!("{:016x}", rand::random::<u64>());
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    // Whoever asks beforehand what a page may do is told so only where there is something.
+    // Preflight requests are answered only for paths that exist.
     let is_nowhere = method == Method::OPTIONS && request.extensions().get::<MatchedPath>().is_none();
     let mut response = match whole_body(request).await {
         Ok(_) if is_nowhere => no_route(&method, &path),
@@ -116,7 +116,7 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
         }
         Err(failure) => guard::refuse(&path, &failure),
     };
-    // What a preflight gets has no body.
+    // The answer to a preflight request has no body.
     if method == Method::OPTIONS && response.status() == StatusCode::OK {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
@@ -161,7 +161,7 @@ async fn whole_body(request: Request) -> Result<(Request, axum::body::Bytes), Fa
     Ok((Request::from_parts(head, body.clone().into()), body))
 }
 
-/// Whether a body was given up because it is too large, and not because it is broken.
+/// Whether a body failed because it is too large, not because it is malformed.
 fn is_limit(error: &axum::Error) -> bool {
     error.source().is_some_and(|cause| cause.is::<LengthLimitError>())
 }

@@ -1,4 +1,4 @@
-//! Answers as they come: a body that an API's [`Format`] writes, piece by piece.
+//! Streamed bodies: answers that the [`Format`] of an API writes piece by piece.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,32 +10,31 @@ use futures_util::stream::{self, BoxStream};
 
 use crate::answer::{Answer, Piece};
 
-/// After so long without a word something is sent, where the API has a way to say nothing, so that nothing between us and the
-/// client takes the connection for dead.
+/// After this long without output a keep-alive is sent, if the API has one, so that proxies keep the connection open.
 const IDLE: Duration = Duration::from_secs(15);
 
 /// How an API writes an answer.
 pub(crate) trait Format: Send + 'static {
-    /// What is sent before the first piece.
+    /// Sent before the first piece.
     fn begin(&mut self) -> String {
         String::new()
     }
 
-    /// What is sent for a piece of answer `index`; nothing if it is empty. Where one answer fails, that is the end of all.
+    /// Sent for a piece of answer `index`, unless empty. A failed answer ends the whole stream.
     fn piece(&mut self, index: usize, piece: Piece) -> String;
 
-    /// What is sent when all answers have ended as they should.
+    /// Sent after all answers have ended without an error.
     fn end(&mut self) -> String {
         String::new()
     }
 
-    /// What is sent when there is nothing to say.
+    /// Sent as a keep-alive, unless empty.
     fn idle(&self) -> &'static str {
         ""
     }
 }
 
-/// A body of all answers, as they come. When the client goes away it is dropped, and the answers with it.
+/// A body that streams all answers. It is dropped when the client disconnects, and the answers with it.
 pub(crate) fn body(answers: Vec<Answer>, mut format: impl Format) -> Body {
     let first = format.begin();
     let all = answers.into_iter().enumerate().map(|(index, answer)| pieces(index, answer));

@@ -1,4 +1,4 @@
-//! What an answer has to be, as requests say it: any JSON object, what a schema allows, or calls of tools.
+//! Constraints on answers: any JSON object, a JSON schema, or tool calls.
 
 use std::sync::Arc;
 
@@ -66,12 +66,12 @@ impl Shape {
         }
     }
 
-    /// Whether the answer can be nothing else than JSON, which is then no call of a tool, whatever it looks like.
+    /// Whether the answer must be JSON, and so is never a tool call, whatever it looks like.
     pub(crate) fn is_json(&self) -> bool {
         matches!(self, Shape::Json | Shape::Schema(_))
     }
 
-    /// Whether the answer is JSON or calls from its first token on, with no thoughts before.
+    /// Whether the answer is JSON or a call from its first token on, without thoughts.
     pub(crate) fn is_forced(&self) -> bool {
         match self {
             Shape::Json | Shape::Schema(_) => true,
@@ -81,9 +81,9 @@ impl Shape {
 }
 
 impl App {
-    /// What keeps an answer in its shape.
+    /// Compiles the constraint of a shape.
     ///
-    /// Errors: the shape's schema is wrong, too large, or asks for what is not supported.
+    /// Errors: the schema is invalid, too large, or uses something unsupported.
     pub(crate) async fn constrain(self: &Arc<App>, shape: Option<Shape>) -> Result<Option<Constraint>, Failure> {
         let Some(grammar) = shape.and_then(|shape| shape.grammar(&self.facts)) else { return Ok(None) };
         // A schema may take a while.
@@ -91,7 +91,7 @@ impl App {
         self.aside(compile).await.map(Some)
     }
 
-    /// Made when it is needed first: many servers never see a schema.
+    /// Created on first use: many servers never see a schema.
     fn grammars(&self) -> Result<&GrammarCompiler, Failure> {
         if let Some(compiler) = self.grammars.get() {
             return Ok(compiler);
@@ -102,7 +102,7 @@ impl App {
 }
 
 impl Shape {
-    /// The language of the answer; none where it is free.
+    /// The grammar of the answer, unless it is free.
     fn grammar(self, facts: &Facts) -> Option<Grammar> {
         let (tools, choice, is_parallel) = match self {
             Shape::Json => return Some(Grammar::Json),
@@ -122,8 +122,7 @@ impl Shape {
     }
 }
 
-/// How the model writes calls, by the marks in its template; one that knows nothing of tools is told to write them as Hermes
-/// does.
+/// How the model writes calls, judging by its template. Models without tools are told to write them as Hermes does.
 fn call_format(facts: &Facts) -> CallFormat {
     let has =
         |mark: &str| facts.has_tools() && facts.template_source.as_ref().is_some_and(|source| source.contains(mark));

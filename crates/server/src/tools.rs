@@ -1,10 +1,10 @@
-//! Tools: which of them have to be called, and how a model learns of them whose template knows nothing of tools.
+//! Tools for models whose template does not support them.
 //!
-//! Functions alone are tools here: others are run by the servers of OpenAI and Anthropic themselves. Agents send some of those
-//! with every request, so they are left out and not refused.
+//! The system message lists the tools and shows how to write a call, earlier calls become the text that they were, and results
+//! become messages of the user. `parts` reads the calls that the model then writes.
 //!
-//! A model that knows nothing of tools is told in words: the system message lists the tools and shows how a call is written, calls of earlier turns
-//! become the text that they were, and results become messages of the user. What it then writes is what `parts` understands.
+//! Only functions are supported. Coding agents also send tools that OpenAI's or Anthropic's servers would run, with every request,
+//! so those are ignored instead of refused.
 
 use engine::ToolChoice;
 use serde_json::{Value, json};
@@ -16,15 +16,13 @@ use crate::prompt::Conversation;
 const CALL: &str =
     "<tool_call>\n{\"name\": \"the tool's name\", \"arguments\": {\"a parameter\": \"its value\"}}\n</tool_call>";
 
-/// Tells the log of a tool that the model does not hear of.
+/// Logs a tool that is ignored.
 pub(crate) fn left_out(kind: &str) {
-    tracing::warn!(
-        "a tool of the type {kind:?} is left out: this server runs no tools, and models call functions only"
-    );
+    tracing::warn!("ignoring a tool of type {kind:?}: only functions are supported");
 }
 
 impl Facts {
-    /// The conversation as the model's template can take it: unchanged if the template knows tools or there are none in it.
+    /// A conversation that the model's template supports: unchanged if it supports tools or the conversation has none.
     pub(crate) fn with_tools_told(&self, conversation: Conversation, choice: &ToolChoice) -> Conversation {
         let uses_tools = |message: &Value| message["role"] == "tool" || message.get("tool_calls").is_some();
         if self.has_tools() || conversation.tools.is_empty() && !conversation.messages.iter().any(uses_tools) {
@@ -33,14 +31,14 @@ impl Facts {
         told(conversation, choice, self.takes_system())
     }
 
-    /// Whether the template takes a message of the system.
+    /// Whether the template accepts a system message.
     fn takes_system(&self) -> bool {
         let messages = ["system", "user"].map(|role| json!({ "role": role, "content": "x" }));
         self.render(&Conversation { messages: messages.into(), ..Conversation::default() }).is_ok()
     }
 }
 
-/// Tools, calls and results in words.
+/// Replaces tools, calls and results by text.
 fn told(conversation: Conversation, choice: &ToolChoice, takes_system: bool) -> Conversation {
     let mut messages: Vec<Value> = Vec::new();
     for message in conversation.messages {
@@ -76,21 +74,21 @@ fn is_results(message: &Value) -> bool {
     message["role"] == "user" && message["content"].as_str().is_some_and(|text| text.starts_with("<tool_response>"))
 }
 
-/// Puts paragraphs before and behind a message's text.
+/// Adds paragraphs before and after the text of a message.
 fn extend(message: &mut Value, before: &str, behind: &str) {
     let text = message["content"].as_str().unwrap_or("");
     let paragraphs: Vec<&str> = [before, text, behind].into_iter().filter(|text| !text.is_empty()).collect();
     message["content"] = json!(paragraphs.join("\n\n"));
 }
 
-/// A call of an earlier turn, as it was written.
+/// The text of a call in an earlier turn.
 fn written(call: &Value) -> String {
     let function = &call["function"];
     let call = json!({ "name": function["name"], "arguments": function["arguments"] });
     format!("<tool_call>\n{call}\n</tool_call>")
 }
 
-/// What the model is told of its tools.
+/// What the model is told about its tools.
 fn instructions(tools: &[Value], choice: &ToolChoice) -> String {
     let listed: Vec<String> = tools.iter().map(|tool| tool.get("function").unwrap_or(tool).to_string()).collect();
     let when = match choice {

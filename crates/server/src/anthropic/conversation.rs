@@ -1,7 +1,7 @@
-//! From Anthropic's blocks to messages as chat templates know them.
+//! Converts Anthropic's blocks to messages for chat templates.
 //!
-//! Turns of the same role become one, results of tools become messages of their own, and what no model here can see is refused,
-//! or, within a tool's result, where the agent that sent it can do nothing about it, replaced by a note.
+//! Consecutive turns of the same role are merged, and tool results become separate messages. Content that no model here can
+//! read is an error, except inside a tool result, where it is replaced by a note, since the agent that sent it cannot fix it.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What `/openapi.json` says of Anthropic's API.
+//! The description of Anthropic's API in `/openapi.json`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `/v1/messages`, whole or as events, and `/v1/messages/count_tokens`.
+//! Handlers of `/v1/messages`, streamed or not, and `/v1/messages/count_tokens`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! An answer as Anthropic's clients read it: a message of blocks, at once or as events.
+//! Writes an answer as Anthropic's clients read it: a message of blocks, at once or as events.
 
 use engine::{FinishReason, Generation};
 use serde_json::{Value, json};

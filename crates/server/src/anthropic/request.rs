@@ -1,4 +1,4 @@
-//! What a request may bring.
+//! The types that read a request to Anthropic's API.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! `/api/chat`: a conversation, with tools if the model knows them.
+//! Handler of `/api/chat`: a conversation, with tools if the model supports them.
 
 use std::sync::Arc;
 use std::time::Instant;

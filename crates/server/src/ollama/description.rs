@@ -1,4 +1,4 @@
-//! What `/openapi.json` says of Ollama's API.
+//! The description of Ollama's API in `/openapi.json`.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `/api/embed` and the older `/api/embeddings`: texts as vectors.
+//! Handlers of `/api/embed` and the older `/api/embeddings`.
 
 use std::sync::Arc;
 use std::time::Instant;

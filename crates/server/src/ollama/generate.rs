@@ -1,4 +1,4 @@
-//! `/api/generate`: one prompt, in the model's template or as it is.
+//! Handler of `/api/generate`: one prompt, in the model's template or raw.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,8 +1,7 @@
-//! A request's own `template`, in the part of Go's template language that such templates use.
+//! Renders the `template` of a request, in the part of Go's template language that such templates use.
 //!
-//! `{{ .System }}`, `{{ .Prompt }}`, `{{ .Response }}` and `{{ .Suffix }}`, `{{ if .X }} ... {{ else }} ... {{ end }}`, and `-` for
-//! white space that goes. The text ends where the response begins. Deliberately absent: loops, pipes and functions, which a
-//! request is told.
+//! That is `{{ .System }}`, `{{ .Prompt }}`, `{{ .Response }}`, `{{ .Suffix }}`, `{{ if .X }} ... {{ else }} ... {{ end }}`, and `-`
+//! to trim white space. The text ends where the response begins. Loops, pipes and functions are errors.
 
 use crate::failure::Failure;
 

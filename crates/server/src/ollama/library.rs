@@ -1,4 +1,4 @@
-//! What Ollama's clients ask about models, and what they do to them: here there is one, and it is there already.
+//! Handlers that list and manage models: there is exactly one, and it cannot be changed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Answers of `/api/chat` and `/api/generate`, in lines or as one object; they differ in where they have the text.
+//! Writes answers of `/api/chat` and `/api/generate`, in lines or as one object. They differ in where the text is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

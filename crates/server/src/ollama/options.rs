@@ -1,11 +1,11 @@
-//! `options` of a request: what they mean for sampling and for the engine.
+//! The `options` of a request, translated for sampling and the engine.
 
 use engine::{Overflow, SamplingOptions};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 
-/// Options that say how a model is loaded. It is loaded already, so they are taken without effect.
+/// Options for loading a model. It is loaded already, so they are ignored without a warning.
 const OF_LOADING: [&str; 14] = [
     "num_ctx",
     "num_batch",
@@ -33,8 +33,8 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads them; `null` is as if it were not there, a fraction where a whole number belongs loses its fraction, and names
-    /// that mean nothing here are reported in the log.
+    /// Reads options. `null` counts as absent, fractions are truncated where a whole number is needed, and unknown options are
+    /// logged.
     ///
     /// Errors: a value has the wrong type.
     pub(crate) fn read(given: Option<&Map<String, Value>>) -> Result<Options, Failure> {
@@ -57,13 +57,13 @@ impl Options {
                 "stop" => all.stop = texts(name, value)?,
                 "typical_p" if float(name, value)? >= 1.0 => {}
                 name if OF_LOADING.contains(&name) => {}
-                name => tracing::warn!("option {name:?} is not known or has no effect here"),
+                name => tracing::warn!("ignoring option {name:?}: unknown, or without effect here"),
             }
         }
         Ok(all)
     }
 
-    /// What happens when the context is full; `shift` is the request's wish.
+    /// What to do when the context is full, if the request says `shift`.
     pub(crate) fn overflow(&self, shift: Option<bool>) -> Overflow {
         if shift == Some(false) { Overflow::Stop } else { Overflow::Shift { n_keep: self.n_keep } }
     }
@@ -83,12 +83,12 @@ fn integer(name: &str, value: &Value) -> Result<i64, Failure> {
     value.as_i64().or_else(|| value.as_f64().map(|v| v as i64)).ok_or_else(|| wrong(name, "integer"))
 }
 
-/// A number from 0 up; none for those below, which mean "without a limit".
+/// A number from 0 up; `None` for negative numbers, which mean "no limit".
 fn count(name: &str, value: &Value) -> Result<Option<usize>, Failure> {
     Ok(usize::try_from(integer(name, value)?).ok())
 }
 
-/// Out of range is off.
+/// A value out of range disables the option.
 fn share(value: f32, off: f32) -> f32 {
     if (0.0..=1.0).contains(&value) { value } else { off }
 }

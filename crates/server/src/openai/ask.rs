@@ -1,4 +1,4 @@
-//! A conversation on its way to the engine, with its tools and the shape that its answer has to have.
+//! A conversation, its tools and the shape of its answer, on the way to the engine.
 
 use std::sync::Arc;
 

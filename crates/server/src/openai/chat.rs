@@ -1,4 +1,4 @@
-//! `/v1/chat/completions`: a conversation.
+//! Handler of `/v1/chat/completions`.
 
 use std::sync::Arc;
 

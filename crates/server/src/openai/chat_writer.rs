@@ -1,4 +1,4 @@
-//! Writes the answers of `/v1/chat/completions`, as one object or in chunks.
+//! Writes answers of `/v1/chat/completions`, as one object or in chunks.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `/v1/completions`: texts that are continued as they are, without a template.
+//! Handler of `/v1/completions`: continues texts without a template.
 
 use std::sync::Arc;
 

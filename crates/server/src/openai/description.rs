@@ -1,4 +1,4 @@
-//! What `/openapi.json` says of OpenAI's API.
+//! The description of OpenAI's API in `/openapi.json`.
 
 use serde_json::{Value, json};
 

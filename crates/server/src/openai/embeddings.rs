@@ -1,4 +1,4 @@
-//! `/v1/embeddings`: texts as vectors.
+//! Handler of `/v1/embeddings`.
 
 use std::sync::Arc;
 

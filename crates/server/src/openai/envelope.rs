@@ -1,4 +1,4 @@
-//! What chats and completions have around their choices: who answers, in chunks or at once, and how many tokens it took.
+//! What surrounds the choices of chats and completions: ids, model and token counts, at once or in chunks.
 
 use std::borrow::Cow;
 

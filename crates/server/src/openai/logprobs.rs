@@ -1,4 +1,4 @@
-//! Log-probabilities of tokens: as conversations show them, and as completions do.
+//! Log-probabilities of tokens, in the formats of chats and of completions.
 
 use engine::{StepLogprobs, TokenLogprob};
 use model::{SpecialTokens, TokenId, Tokenizer};

@@ -1,4 +1,4 @@
-//! `/v1/models`: the model that there is.
+//! Handlers of `/v1/models`.
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
-//! The fields of a request that say how tokens are chosen, which all ways to get a text share.
+//! The sampling fields that all endpoints of OpenAI's API share.
 //!
-//! What is not given is OpenAI's default: everything that the model holds possible may be chosen, with the model's own
-//! probabilities.
+//! Defaults are OpenAI's: sampling from the model's unmodified distribution.
 
 use std::collections::BTreeMap;
 

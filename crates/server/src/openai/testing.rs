@@ -1,4 +1,4 @@
-//! What the tests of the writers share: answers without an engine.
+//! Helpers for the tests of writers: answers without an engine.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `usage`: how many tokens a request took.
+//! `usage`: the token counts of a request.
 
 use engine::Generation;
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! The description as it grows: paths, schemas, and the shapes of errors.
+//! The description under construction: paths, schemas and error formats.
 
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;

@@ -1,6 +1,6 @@
 //! The description of all routes, at `/openapi.json`.
 //!
-//! Every API describes its routes as [`operation::Operation`]s: request schemas come from the types that read them, answer
+//! Each API describes its routes as [`operation::Operation`]s. Request schemas come from the types that read requests; answer
 //! schemas are written with the functions of [`schema`]. Tests compare the description with the router and with answers.
 
 pub(crate) mod description;

@@ -1,4 +1,4 @@
-//! This program's own routes.
+//! The description of ssd-llm's own routes.
 
 use serde_json::json;
 

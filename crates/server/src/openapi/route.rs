@@ -1,4 +1,4 @@
-//! The handler of `/openapi.json`, which collects the descriptions of all APIs.
+//! Handler of `/openapi.json`, which collects the descriptions of all APIs.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Words to write schemas with.
+//! Shorthand for JSON schemas.
 
 use serde_json::{Map, Value, json};
 

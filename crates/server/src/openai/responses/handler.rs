@@ -1,4 +1,4 @@
-//! The handler of `/v1/responses`: reads the request, refuses what needs a server with a memory, and begins the answer.
+//! Handler of `/v1/responses`: reads the request, refuses what needs stored responses, and starts the answer.
 
 use std::sync::Arc;
 

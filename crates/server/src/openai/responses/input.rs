@@ -1,4 +1,4 @@
-//! `input` of a request: a text, or the items of a conversation, as messages for the template.
+//! The `input` of a request: a text or the items of a conversation, converted to messages for the template.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

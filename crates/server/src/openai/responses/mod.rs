@@ -1,6 +1,6 @@
-//! `/v1/responses`: a conversation in items, whose stream is events with names.
+//! `/v1/responses`: a conversation in items, streamed as named events.
 //!
-//! Nothing is kept: a request brings the whole conversation. An answer that its limit or the context has cut short ends as
+//! Responses are not stored: a request brings the whole conversation. An answer that a limit or the context cuts short ends as
 //! `incomplete`, in its status and in the last event, as on OpenAI's own server.
 
 pub(crate) mod handler;

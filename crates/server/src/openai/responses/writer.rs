@@ -1,6 +1,6 @@
-//! What comes of a response: items, and the events that tell how they come.
+//! Writes a response: its items, and the events that stream them.
 //!
-//! An item is open until something of another kind comes. The answer as a whole is what the events have told.
+//! An item is open until one of another kind starts. The complete response is built from the same events.
 
 use std::sync::Arc;
 
