@@ -299,5 +299,4 @@ impl KvOps for Sequences {
 }
 
 #[cfg(test)]
-#[path = "sequences_tests.rs"]
 mod tests;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::file::{GgufFile, OpenedFile};
 use super::header::Header;
-use super::split::join;
 use super::metadata::Metadata;
+use super::split::join;
 use super::tensor::TensorInfo;
 use crate::error::ModelError;
 

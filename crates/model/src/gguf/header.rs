@@ -6,13 +6,13 @@
 
 use std::io::Read;
 
+use super::limits;
+use super::metadata::Metadata;
 use super::metadata_reader::{self, read_metadata};
 use super::not_gguf::{LOOK_BYTES, not_gguf};
 use super::reader::Reader;
 use super::split_keys::Split;
 use super::tensor_table::{self, Layout, TensorTable, read_tensors};
-use super::limits;
-use super::metadata::Metadata;
 use crate::error::ModelError;
 
 const MAGIC: &[u8] = b"GGUF";

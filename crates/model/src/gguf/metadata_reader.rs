@@ -7,8 +7,8 @@
 use std::io::Read;
 
 use super::limits;
-use super::reader::{Place, Reader};
 use super::metadata::Metadata;
+use super::reader::{Place, Reader};
 use super::value::{Array, StringArray, Value};
 use crate::error::ModelError;
 

@@ -88,9 +88,10 @@ fn agreed_tensors(found: Option<Split>, expected: Split) -> Result<Option<u64>, 
         return Err(ModelError::Gguf(format!("{place}, but it is part {part} of {count} ({NO}, {COUNT}): {cure}")));
     }
     match (found.n_tensors, expected.n_tensors) {
-        (Some(here), Some(there)) if here != there => {
-            Err(ModelError::metadata(N_TENSORS, format!("is {here} here and {there} in another part: one is of another model")))
-        }
+        (Some(here), Some(there)) if here != there => Err(ModelError::metadata(
+            N_TENSORS,
+            format!("is {here} here and {there} in another part: one is of another model"),
+        )),
         (here, there) => Ok(here.or(there)),
     }
 }

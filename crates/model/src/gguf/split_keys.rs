@@ -29,12 +29,18 @@ impl Split {
             None | Some(0 | 1) => return Ok(None),
             Some(count) if count > limits::PARTS => {
                 let most = limits::PARTS;
-                return Err(ModelError::metadata(COUNT, format!("is {count}, more than {most} files: the file is damaged")));
+                return Err(ModelError::metadata(
+                    COUNT,
+                    format!("is {count}, more than {most} files: the file is damaged"),
+                ));
             }
             Some(count) => count,
         };
         let Some(no) = metadata.integer(NO)? else {
-            return Err(ModelError::metadata(NO, format!("is missing, but {COUNT} is {count}: the file is damaged; fetch it again")));
+            return Err(ModelError::metadata(
+                NO,
+                format!("is missing, but {COUNT} is {count}: the file is damaged; fetch it again"),
+            ));
         };
         if no >= count {
             let problem = format!("is {no}, but {count} files are numbered 0 to {}: the file is damaged", count - 1);

@@ -8,11 +8,11 @@ use std::io::Read;
 
 use kernels::QuantType;
 
-use super::tensor::TensorInfo;
 use super::ggml_types::unsupported_type_name;
 use super::limits;
 use super::printable::printable;
 use super::reader::{Place, Reader};
+use super::tensor::TensorInfo;
 use crate::error::ModelError;
 
 /// Bytes of the smallest entry: an empty name's length, one dimension with its count, a type number, an offset.

@@ -34,7 +34,10 @@ impl<'t> WordMemory<'t> {
     /// A memory for the words of a text of `len` bytes.
     pub(super) fn new(len: usize) -> WordMemory<'t> {
         let places = if len < SHORT { 1 } else { PLACES };
-        WordMemory { places: vec![SeenWord { word: "", start: 0, end: 0 }; places], hasher: DefaultHashBuilder::default() }
+        WordMemory {
+            places: vec![SeenWord { word: "", start: 0, end: 0 }; places],
+            hasher: DefaultHashBuilder::default(),
+        }
     }
 
     /// Appends the tokens of `word` to `out`, by `tokenize` unless they are known. The words of one memory go to one `out`.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use engine::EngineError;
-use model::{Mixer, ModelSpec};
 use model::gguf::{Array, Gguf, Value};
+use model::{Mixer, ModelSpec};
 use serde_json::json;
 
 use crate::flags::InfoArgs;
