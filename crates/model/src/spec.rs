@@ -9,7 +9,7 @@
 
 use kernels::{Activation, QuantType, RopeLayout};
 
-use crate::gguf::TensorInfo;
+use crate::gguf::tensor::TensorInfo;
 
 /// A model that this program can run.
 #[derive(Clone, Debug)]

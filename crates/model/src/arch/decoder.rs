@@ -1,12 +1,11 @@
 //! Reads a decoder-only transformer with RMSNorm, RoPE, grouped-query attention and a gated feed-forward step.
 
-use kernels::Activation;
+use kernels::{Activation, RopeLayout};
 
 use super::keys::Keys;
-use super::tensors::Tensors;
-use super::{Arch, Bias};
-use crate::ModelError;
-use crate::gguf::Gguf;
+use super::tensors::{Bias, Tensors};
+use crate::error::ModelError;
+use crate::gguf::container::Gguf;
 use crate::spec::{Attention, Branch, Dense, Layer, Linear, Mixer, ModelSpec, Norm, Pooling, Residual, Rope};
 
 /// More layers than any model has; bounds the work that a hostile file can ask for.
@@ -14,6 +13,19 @@ const MAX_LAYERS: usize = 4096;
 
 /// Llama 1's base, which files from before the key existed mean by leaving it out.
 const DEFAULT_ROPE_BASE: f32 = 10_000.0;
+
+/// What distinguishes one decoder architecture from another.
+pub(super) struct Arch {
+    /// `general.architecture`, also the prefix of its keys.
+    pub(super) name: &'static str,
+    /// How its query and key rows pair up under RoPE.
+    pub(super) rope_layout: RopeLayout,
+    /// Whether query, key and value have biases.
+    pub(super) qkv_bias: Bias,
+}
+
+/// What an architecture's row leaves out.
+pub(super) const DECODER: Arch = Arch { name: "", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Optional };
 
 /// What the layers of a file have in common.
 struct Shared {
@@ -30,8 +42,8 @@ struct Shared {
 
 /// Makes the description of a file's model; see `ModelSpec::from_gguf`.
 pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError> {
-    let keys = Keys::new(arch, gguf);
-    let tensors = Tensors::new(arch, gguf);
+    let keys = Keys::new(arch.name, gguf);
+    let tensors = Tensors::new(arch.name, gguf);
     refuse_experts(&keys)?;
 
     let n_layers = keys.required("block_count")?;

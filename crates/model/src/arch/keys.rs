@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use super::Arch;
-use crate::ModelError;
-use crate::gguf::{Array, Gguf, Metadata};
+use crate::error::ModelError;
+use crate::gguf::container::Gguf;
+use crate::gguf::metadata::Metadata;
+use crate::gguf::value::Array;
 
 /// Keys under the architecture's prefix that do not change the result: sizes that the tensors state too, and notes of
 /// converters. `rope.scaling.*` beyond type and factor speak of kinds that are refused by their type.
@@ -33,8 +34,8 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(arch: &Arch, gguf: &'a Gguf) -> Keys<'a> {
-        Keys { prefix: arch.name, metadata: gguf.metadata(), read: RefCell::default() }
+    pub(super) fn new(arch: &'static str, gguf: &'a Gguf) -> Keys<'a> {
+        Keys { prefix: arch, metadata: gguf.metadata(), read: RefCell::default() }
     }
 
     /// A positive integer that the model cannot do without.

@@ -5,6 +5,6 @@
 
 use kernels::RopeLayout;
 
-use super::{Arch, Bias};
+use super::decoder::{Arch, DECODER};
 
-pub(super) const LLAMA: Arch = Arch { name: "llama", rope_layout: RopeLayout::Interleaved, qkv_bias: Bias::Optional };
+pub(super) const LLAMA: Arch = Arch { name: "llama", rope_layout: RopeLayout::Interleaved, ..DECODER };

@@ -2,8 +2,7 @@
 //!
 //! Query, key and value have biases, and RoPE pairs the two halves of a head.
 
-use kernels::RopeLayout;
+use super::decoder::{Arch, DECODER};
+use super::tensors::Bias;
 
-use super::{Arch, Bias};
-
-pub(super) const QWEN2: Arch = Arch { name: "qwen2", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Required };
+pub(super) const QWEN2: Arch = Arch { name: "qwen2", qkv_bias: Bias::Required, ..DECODER };

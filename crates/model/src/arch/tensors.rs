@@ -3,10 +3,19 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use super::{Arch, Bias};
-use crate::ModelError;
-use crate::gguf::{Gguf, TensorInfo};
+use crate::error::ModelError;
+use crate::gguf::container::Gguf;
+use crate::gguf::tensor::TensorInfo;
 use crate::spec::{Linear, Matrix, Part, TensorId, Vector};
+
+/// Whether a linear step has a bias in an architecture.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bias {
+    /// A file without it is damaged.
+    Required,
+    /// Used where the file has it.
+    Optional,
+}
 
 /// A file's tensors by name, with a record of which were claimed.
 pub(super) struct Tensors<'a> {
@@ -16,11 +25,11 @@ pub(super) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    pub(super) fn new(arch: &Arch, gguf: &'a Gguf) -> Tensors<'a> {
+    pub(super) fn new(arch: &'static str, gguf: &'a Gguf) -> Tensors<'a> {
         let tensors = gguf.tensors();
         let ids = (0..).map(TensorId);
         let by_name = ids.zip(tensors).map(|(id, t)| (t.name.as_str(), (id, t))).collect();
-        Tensors { arch: arch.name, by_name, claimed: RefCell::new(vec![false; tensors.len()]) }
+        Tensors { arch, by_name, claimed: RefCell::new(vec![false; tensors.len()]) }
     }
 
     /// Whether the file has this tensor; does not claim it.
