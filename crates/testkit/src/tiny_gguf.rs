@@ -29,10 +29,7 @@ impl TinyModel {
 }
 
 fn metadata(spec: &TinySpec) -> GgufWriter {
-    let arch = match spec.architecture {
-        Architecture::Llama => "llama",
-        Architecture::Qwen2 => "qwen2",
-    };
+    let arch = spec.architecture.name();
     let key = |name: &str| format!("{arch}.{name}");
     let mut file = GgufWriter::new()
         .kv("general.architecture", arch)
@@ -56,6 +53,9 @@ fn metadata(spec: &TinySpec) -> GgufWriter {
     if let Some(len) = spec.sliding_window {
         file = file.kv(&key("attention.sliding_window"), count(len));
     }
+    if spec.architecture == Architecture::Gemma3 {
+        file = file.kv(&key("attention.sliding_window_pattern"), count(spec.window_period));
+    }
     if spec.rope_scale != 1.0 {
         file = file.kv(&key("rope.scaling.type"), "linear").kv(&key("rope.scaling.factor"), spec.rope_scale);
     }
@@ -75,7 +75,13 @@ fn layer_tensors(mut file: GgufWriter, index: usize, layer: &TinyLayer) -> GgufW
     for (bias, part) in layer.qkv_biases.iter().flatten().zip(["attn_q.bias", "attn_k.bias", "attn_v.bias"]) {
         file = vector(file, &name(part), bias);
     }
+    for (norm, part) in layer.qk_norms.iter().flatten().zip(["attn_q_norm.weight", "attn_k_norm.weight"]) {
+        file = vector(file, &name(part), norm);
+    }
     file = tensor(file, &name("attn_output.weight"), &layer.attn_output);
+    for (norm, part) in layer.post_norms.iter().flatten().zip(["post_attention_norm.weight", "post_ffw_norm.weight"]) {
+        file = vector(file, &name(part), norm);
+    }
     file = vector(file, &name("ffn_norm.weight"), &layer.ffn_norm);
     file = tensor(file, &name("ffn_gate.weight"), &layer.ffn_gate);
     file = tensor(file, &name("ffn_up.weight"), &layer.ffn_up);

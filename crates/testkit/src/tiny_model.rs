@@ -22,6 +22,32 @@ pub enum Architecture {
     Llama,
     /// RoPE turns halves, the pairs (i, i + n/2); queries, keys and values have biases.
     Qwen2,
+    /// As Qwen2 without biases; the heads of queries and keys are normalised.
+    Qwen3,
+    /// As Qwen3 with norms after each step too, GELU, scaled embeddings, and layers with a window and a rotation for it.
+    Gemma3,
+}
+
+impl Architecture {
+    /// `general.architecture`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Architecture::Llama => "llama",
+            Architecture::Qwen2 => "qwen2",
+            Architecture::Qwen3 => "qwen3",
+            Architecture::Gemma3 => "gemma3",
+        }
+    }
+
+    /// Whether queries and keys are normalised.
+    pub(crate) fn has_qk_norms(self) -> bool {
+        matches!(self, Architecture::Qwen3 | Architecture::Gemma3)
+    }
+
+    /// Whether each step is normalised before it is added.
+    pub(crate) fn has_post_norms(self) -> bool {
+        self == Architecture::Gemma3
+    }
 }
 
 /// What turns the last hidden state into logits.
@@ -66,6 +92,8 @@ pub struct TinySpec {
     pub rope_scale: f32,
     /// The most tokens that a token sees, as `attention.sliding_window`.
     pub sliding_window: Option<usize>,
+    /// Every so many layers one has no window, as `attention.sliding_window_pattern`; Gemma 3 only.
+    pub window_period: usize,
     /// Llama 3's divisors of the frequencies, `rope_dim / 2` of them, as `rope_freqs.weight`.
     pub rope_factors: Option<Vec<f32>>,
     /// Tied or separate output matrix.
@@ -95,8 +123,12 @@ pub struct TinyLayer {
     pub attn_v: Matrix,
     /// Biases of queries, keys and values, each as long as its matrix has rows.
     pub qkv_biases: Option<[Vec<f64>; 3]>,
+    /// RMSNorm of the heads of queries and of keys: `[head_dim]` each.
+    pub qk_norms: Option<[Vec<f64>; 2]>,
     /// Attention's output: `[dim, n_heads * head_dim]`.
     pub attn_output: Matrix,
+    /// RMSNorm after attention and after the feed-forward network: `[dim]` each.
+    pub post_norms: Option<[Vec<f64>; 2]>,
     /// RMSNorm before the feed-forward network: `[dim]`.
     pub ffn_norm: Vec<f64>,
     /// The gate, which passes through SiLU: `[ffn_dim, dim]`.
@@ -141,6 +173,7 @@ impl TinyModel {
             rope_dim: 16,
             rope_scale: 1.0,
             sliding_window: None,
+            window_period: 1,
             rope_factors: None,
             output: Output::Separate,
             qkv_biases: false,
@@ -164,7 +197,30 @@ impl TinyModel {
     }
 }
 
+impl TinyModel {
+    /// A Qwen3 of the same size.
+    pub fn qwen3() -> TinySpec {
+        TinySpec { architecture: Architecture::Qwen3, qkv_biases: false, ..TinyModel::qwen2() }
+    }
+
+    /// A Gemma 3 of three layers, of which the middle one has no window.
+    pub fn gemma3() -> TinySpec {
+        TinySpec {
+            architecture: Architecture::Gemma3,
+            n_layers: 3,
+            sliding_window: Some(6),
+            window_period: 2,
+            ..TinyModel::qwen3()
+        }
+    }
+}
+
 impl TinySpec {
+    /// Whether a layer's attention is limited to the window.
+    pub(crate) fn has_window(&self, layer: usize) -> bool {
+        self.architecture != Architecture::Gemma3 || layer % self.window_period < self.window_period - 1
+    }
+
     /// Makes dimensions multiples of 256, as the types with super-blocks need, and every matrix of `tensor_type`.
     pub fn with_super_blocks(self, tensor_type: TensorType) -> TinySpec {
         let (n_heads, n_kv_heads, head_dim) = (4, 2, 64);
@@ -203,7 +259,12 @@ impl TinySpec {
             attn_k: self.matrix(rng, "attn_k", [kv_dim, dim]),
             attn_v: self.matrix(rng, "attn_v", [kv_dim, dim]),
             qkv_biases: self.qkv_biases.then(|| [q_dim, kv_dim, kv_dim].map(|len| random_vector(rng, len, 0.0, 0.3))),
+            qk_norms: self
+                .architecture
+                .has_qk_norms()
+                .then(|| [(); 2].map(|()| random_vector(rng, self.head_dim, 1.0, 0.2))),
             attn_output: self.matrix(rng, "attn_output", [dim, q_dim]),
+            post_norms: self.architecture.has_post_norms().then(|| [(); 2].map(|()| random_vector(rng, dim, 1.0, 0.2))),
             ffn_norm: random_vector(rng, dim, 1.0, 0.2),
             ffn_gate: self.matrix(rng, "ffn_gate", [self.ffn_dim, dim]),
             ffn_up: self.matrix(rng, "ffn_up", [self.ffn_dim, dim]),

@@ -2,7 +2,7 @@
 //!
 //! The line names the architecture, then settings `KEY=VALUE`, such as `llama output=tied type=Q8_0`. Keys: `layers`,
 //! `dim`, `heads`, `kv_heads`, `head_dim`, `ffn`, `vocab`, `context`, `seed`, `eps`, `rope_base`, `rope_dim`,
-//! `rope_scale`, `rope_factors` (numbers with commas), `output` (`tied`, `separate`), `qkv_biases` (`yes`, `no`), `type`
+//! `window`, `window_period`, `rope_scale`, `rope_factors` (numbers with commas), `output` (`tied`, `separate`), `qkv_biases` (`yes`, `no`), `type`
 //! (`F32`, `Q4_K`, ...), `type.NAME` (one matrix, such as `type.ffn_down`), `vocabulary` (`bpe`, `spm`) and `template`
 //! (`chatml`).
 
@@ -22,6 +22,8 @@ impl TinySpec {
         let mut spec = match words.next() {
             Some("llama") => TinyModel::llama(),
             Some("qwen2") => TinyModel::qwen2(),
+            Some("qwen3") => TinyModel::qwen3(),
+            Some("gemma3") => TinyModel::gemma3(),
             other => panic!("no tiny model of the architecture {other:?}"),
         };
         for word in words {
@@ -46,6 +48,8 @@ fn set(spec: &mut TinySpec, key: &str, value: &str) {
         "eps" => spec.rms_eps = number(value),
         "rope_base" => spec.rope_base = number(value),
         "rope_dim" => spec.rope_dim = number(value),
+        "window" => spec.sliding_window = Some(number(value)),
+        "window_period" => spec.window_period = number(value),
         "rope_scale" => spec.rope_scale = number(value),
         "rope_factors" => spec.rope_factors = Some(list(value)),
         "output" => spec.output = one_of(value, &[("tied", Output::Tied), ("separate", Output::Separate)]),
