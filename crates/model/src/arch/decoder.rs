@@ -22,10 +22,13 @@ pub(super) struct Arch {
     pub(super) rope_layout: RopeLayout,
     /// Whether query, key and value have biases.
     pub(super) qkv_bias: Bias,
+    /// Whether the heads of queries and keys are normalised.
+    pub(super) has_qk_norms: bool,
 }
 
 /// What an architecture's row leaves out.
-pub(super) const DECODER: Arch = Arch { name: "", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Optional };
+pub(super) const DECODER: Arch =
+    Arch { name: "", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Optional, has_qk_norms: false };
 
 /// What the layers of a file have in common.
 struct Shared {
@@ -38,6 +41,12 @@ struct Shared {
     norm_eps: f32,
     window: Option<usize>,
     rope: Rope,
+}
+
+impl Shared {
+    fn norm(&self, tensors: &Tensors, name: &str, len: usize) -> Result<Norm, ModelError> {
+        Ok(Norm { weight: tensors.vector(name, len)?, eps: self.norm_eps })
+    }
 }
 
 /// Makes the description of a file's model; see `ModelSpec::from_gguf`.
@@ -55,7 +64,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
     let n_vocab = tensors.rows("token_embd.weight")?;
     let embedding = tensors.matrix("token_embd.weight", n_vocab, dim)?;
     let layers = (0..n_layers).map(|i| layer(arch, &keys, &tensors, &shared, i)).collect::<Result<Vec<_>, _>>()?;
-    let output_norm = Norm { weight: tensors.vector("output_norm.weight", dim)?, eps: shared.norm_eps };
+    let output_norm = shared.norm(&tensors, "output_norm.weight", dim)?;
     let output = if tensors.has("output.weight") { tensors.matrix("output.weight", n_vocab, dim)? } else { embedding };
     let context_length = keys.required("context_length")?;
     let pooling = pooling(&keys)?;
@@ -130,9 +139,7 @@ fn shared(arch: &Arch, keys: &Keys, tensors: &Tensors, n_layers: usize) -> Resul
 }
 
 fn layer(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Layer, ModelError> {
-    let norm = |name: &str| -> Result<Option<Norm>, ModelError> {
-        Ok(Some(Norm { weight: tensors.vector(&format!("blk.{i}.{name}.weight"), shared.dim)?, eps: shared.norm_eps }))
-    };
+    let norm = |stem: &str| shared.norm(tensors, &format!("blk.{i}.{stem}.weight"), shared.dim).map(Some);
     let step = |norm, mixer| Residual { branches: vec![Branch { norm, mixer, post_norm: None }], scale: 1.0 };
     Ok(Layer {
         residuals: vec![
@@ -155,13 +162,17 @@ fn attention(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: us
     let head_dim = shared.head_dim.unwrap_or(dim / n_heads);
     let value_dim = shared.value_dim.unwrap_or(head_dim);
     let linear = |stem: &str, rows, cols, bias| tensors.linear(&format!("blk.{i}.{stem}"), rows, cols, bias);
+    let norm = |stem: &str| match arch.has_qk_norms {
+        true => shared.norm(tensors, &format!("blk.{i}.{stem}.weight"), head_dim).map(Some),
+        false => Ok(None),
+    };
     Ok(Attention {
         query: linear("attn_q", n_heads * head_dim, dim, arch.qkv_bias)?,
         key: linear("attn_k", n_kv_heads * head_dim, dim, arch.qkv_bias)?,
         value: linear("attn_v", n_kv_heads * value_dim, dim, arch.qkv_bias)?,
         output: linear("attn_output", dim, n_heads * value_dim, Bias::Optional)?,
-        query_norm: None,
-        key_norm: None,
+        query_norm: norm("attn_q_norm")?,
+        key_norm: norm("attn_k_norm")?,
         n_heads,
         n_kv_heads,
         head_dim,

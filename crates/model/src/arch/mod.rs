@@ -8,5 +8,6 @@ mod decoder;
 mod keys;
 mod llama;
 mod qwen2;
+mod qwen3;
 mod table;
 mod tensors;
