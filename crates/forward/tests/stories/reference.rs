@@ -16,7 +16,7 @@ use testkit::{TensorType, TinyModel, TinySpec, reference};
 
 /// Different paths through the arithmetic: pairs that RoPE turns, shared key heads, tied output, biases, scaled and
 /// partial rotation, heads wider than `dim / n_heads`, and widths that no SIMD register divides.
-const MODELS: [&str; 12] = [
+const MODELS: [&str; 14] = [
     "llama",
     "llama output=tied rope_factors=1,1,1.5,2,3,5,8,8",
     "llama qkv_biases=yes rope_scale=2.5 kv_heads=1 layers=3",
@@ -28,6 +28,8 @@ const MODELS: [&str; 12] = [
     "qwen2 head_dim=32 rope_dim=8",
     "qwen3",
     "qwen3 kv_heads=1 head_dim=32 rope_dim=32 layers=3 eps=0.01",
+    "gemma3",
+    "gemma3 kv_heads=1 head_dim=32 rope_dim=32 layers=7 window=3 window_period=3 rope_scale=8",
     "qwen2 dim=60 heads=3 kv_heads=3 head_dim=20 rope_dim=20 ffn=52 vocab=301",
 ];
 

@@ -24,11 +24,39 @@ pub(super) struct Arch {
     pub(super) qkv_bias: Bias,
     /// Whether the heads of queries and keys are normalised.
     pub(super) has_qk_norms: bool,
+    /// Whether each step is normalised before it is added.
+    pub(super) has_post_norms: bool,
+    /// Of the feed-forward step's gate.
+    pub(super) activation: Activation,
+    /// Whether embeddings are multiplied by the square root of their width.
+    pub(super) scales_embeddings: bool,
+    /// With this many layers, scores are scaled by the root of `dim / n_heads` instead of that of the head's width.
+    pub(super) n_layers_scaled_by_dim: usize,
+    /// Whether windows are for some layers only.
+    pub(super) local_layers: Option<LocalLayers>,
+}
+
+/// Layers of which most have a window and a rotation for it.
+#[derive(Clone, Copy)]
+pub(super) struct LocalLayers {
+    /// The last of this many layers has no window, where the file does not say it.
+    pub(super) period: usize,
+    /// Base of the others' rotation, where the file does not say it.
+    pub(super) rope_base: f32,
 }
 
 /// What an architecture's row leaves out.
-pub(super) const DECODER: Arch =
-    Arch { name: "", rope_layout: RopeLayout::Halves, qkv_bias: Bias::Optional, has_qk_norms: false };
+pub(super) const DECODER: Arch = Arch {
+    name: "",
+    rope_layout: RopeLayout::Halves,
+    qkv_bias: Bias::Optional,
+    has_qk_norms: false,
+    has_post_norms: false,
+    activation: Activation::Silu,
+    scales_embeddings: false,
+    n_layers_scaled_by_dim: 0,
+    local_layers: None,
+};
 
 /// What the layers of a file have in common.
 struct Shared {
@@ -41,6 +69,8 @@ struct Shared {
     norm_eps: f32,
     window: Option<usize>,
     rope: Rope,
+    /// How many layers one without a window is the last of, and the rotation of the others, where windows are for some.
+    local: Option<(usize, Rope)>,
 }
 
 impl Shared {
@@ -81,7 +111,7 @@ pub(super) fn describe(arch: &Arch, gguf: &Gguf) -> Result<ModelSpec, ModelError
         context_length,
         pooling,
         embedding,
-        embedding_scale: 1.0,
+        embedding_scale: if arch.scales_embeddings { (dim as f32).sqrt() } else { 1.0 },
         layers,
         output_norm,
         output: Linear { weight: output, bias: None },
@@ -125,6 +155,15 @@ fn shared(arch: &Arch, keys: &Keys, tensors: &Tensors, n_layers: usize) -> Resul
         len => usize::try_from(len).ok(),
     };
     let narrowest = n_heads.iter().map(|n| head_dim.unwrap_or(dim / n)).min().expect("block_count is at least 1");
+    let rope = rope(arch, keys, tensors, narrowest)?;
+    let local = match arch.local_layers {
+        Some(LocalLayers { period, rope_base }) => {
+            let base = keys.positive("rope.freq_base_swa")?.unwrap_or(rope_base);
+            let period = keys.optional("attention.sliding_window_pattern")?.unwrap_or(period);
+            Some((period, Rope { base, linear_scale: 1.0, factors: None, ..rope }))
+        }
+        None => None,
+    };
     Ok(Shared {
         dim,
         ffn: required("feed_forward_length")?,
@@ -132,7 +171,8 @@ fn shared(arch: &Arch, keys: &Keys, tensors: &Tensors, n_layers: usize) -> Resul
         value_dim: keys.optional("attention.value_length")?,
         norm_eps,
         window,
-        rope: rope(arch, keys, tensors, narrowest)?,
+        rope,
+        local,
         n_heads,
         n_kv_heads,
     })
@@ -140,13 +180,15 @@ fn shared(arch: &Arch, keys: &Keys, tensors: &Tensors, n_layers: usize) -> Resul
 
 fn layer(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Layer, ModelError> {
     let norm = |stem: &str| shared.norm(tensors, &format!("blk.{i}.{stem}.weight"), shared.dim).map(Some);
-    let step = |norm, mixer| Residual { branches: vec![Branch { norm, mixer, post_norm: None }], scale: 1.0 };
-    Ok(Layer {
-        residuals: vec![
-            step(norm("attn_norm")?, Mixer::Attention(attention(arch, keys, tensors, shared, i)?)),
-            step(norm("ffn_norm")?, Mixer::Dense(dense(tensors, shared, i)?)),
-        ],
-    })
+    let step = |stem: &str, post_stem: &str, mixer| {
+        let post_norm = if arch.has_post_norms { norm(post_stem)? } else { None };
+        Ok(Residual { branches: vec![Branch { norm: norm(stem)?, mixer, post_norm }], scale: 1.0 })
+    };
+    let attention = Mixer::Attention(attention(arch, keys, tensors, shared, i)?);
+    let dense = Mixer::Dense(dense(arch, tensors, shared, i)?);
+    let residuals =
+        vec![step("attn_norm", "post_attention_norm", attention)?, step("ffn_norm", "post_ffw_norm", dense)?];
+    Ok(Layer { residuals })
 }
 
 fn attention(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Attention, ModelError> {
@@ -166,6 +208,12 @@ fn attention(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: us
         true => shared.norm(tensors, &format!("blk.{i}.{stem}.weight"), head_dim).map(Some),
         false => Ok(None),
     };
+    let scaled_by = if shared.n_heads.len() == arch.n_layers_scaled_by_dim { dim / n_heads } else { head_dim };
+    let (window, rope) = match shared.local {
+        Some((period, _)) if i % period == period - 1 => (None, shared.rope),
+        Some((_, rope)) => (shared.window, rope),
+        None => (shared.window, shared.rope),
+    };
     Ok(Attention {
         query: linear("attn_q", n_heads * head_dim, dim, arch.qkv_bias)?,
         key: linear("attn_k", n_kv_heads * head_dim, dim, arch.qkv_bias)?,
@@ -177,21 +225,21 @@ fn attention(arch: &Arch, keys: &Keys, tensors: &Tensors, shared: &Shared, i: us
         n_kv_heads,
         head_dim,
         value_dim,
-        rope: Some(shared.rope),
-        window: shared.window,
-        scale: 1.0 / (head_dim as f32).sqrt(),
+        rope: Some(rope),
+        window,
+        scale: 1.0 / (scaled_by as f32).sqrt(),
         soft_cap: None,
     })
 }
 
-fn dense(tensors: &Tensors, shared: &Shared, i: usize) -> Result<Dense, ModelError> {
+fn dense(arch: &Arch, tensors: &Tensors, shared: &Shared, i: usize) -> Result<Dense, ModelError> {
     let (dim, ffn) = (shared.dim, shared.ffn[i]);
     let linear = |stem: &str, rows, cols| tensors.linear(&format!("blk.{i}.{stem}"), rows, cols, Bias::Optional);
     Ok(Dense {
         gate: linear("ffn_gate", ffn, dim)?,
         up: linear("ffn_up", ffn, dim)?,
         down: linear("ffn_down", dim, ffn)?,
-        activation: Activation::Silu,
+        activation: arch.activation,
     })
 }
 

@@ -5,6 +5,7 @@
 //! [`Mixer`](crate::spec::Mixer) and one match arm in the forward pass.
 
 mod decoder;
+mod gemma3;
 mod keys;
 mod llama;
 mod qwen2;

@@ -1,12 +1,12 @@
 //! The table of architectures.
 
 use super::decoder::{Arch, describe};
-use super::{llama, qwen2, qwen3};
+use super::{gemma3, llama, qwen2, qwen3};
 use crate::error::ModelError;
 use crate::gguf::container::Gguf;
 use crate::spec::ModelSpec;
 
-const ARCHS: [&Arch; 3] = [&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3];
+const ARCHS: [&Arch; 4] = [&llama::LLAMA, &qwen2::QWEN2, &qwen3::QWEN3, &gemma3::GEMMA3];
 
 impl ModelSpec {
     /// Describes the model in a file.
