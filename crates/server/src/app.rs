@@ -173,7 +173,7 @@ fn layers(spec: &ModelSpec, plan: &ResidencyPlan) -> Vec<(u64, u64)> {
         let share = &mut shares[layer.unwrap_or(spec.layers.len()).min(spec.layers.len())];
         match residency {
             Residency::Pinned => share.0 += slab.len as u64,
-            Residency::Streamed => share.1 += slab.len as u64,
+            Residency::Cached | Residency::Streamed => share.1 += slab.len as u64,
         }
     }
     shares

@@ -3,7 +3,8 @@
 use bytemuck::Pod;
 use memmap2::MmapMut;
 
-use crate::{Ledger, Reservation, StoreError};
+use crate::error::StoreError;
+use crate::ledger::{Ledger, Reservation};
 
 /// What is larger than this comes straight from the system and holds a reservation. Below it, heap and bookkeeping are
 /// part of what is reserved for the program.

@@ -1,5 +1,7 @@
 //! The one error type of this crate, besides the plan's.
 
+use crate::size;
+
 /// Why weights could not be brought into memory.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -51,7 +53,8 @@ pub enum StoreError {
     Stopped,
     /// More is asked for than the budget has left.
     #[error(
-        "the memory budget has {left} bytes left, but {what} needs {bytes} (held: {held}); use a larger --memory-budget"
+        "{what} needs {}, but the memory budget has {} left (held: {held}); use a larger --memory-budget",
+        size::show(*.bytes), size::show(*.left)
     )]
     OverBudget {
         /// What it is for.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::io::{ReadDone, ReadRequest, Reader};
+use crate::io::reader::{ReadDone, ReadRequest, Reader};
 
 /// Of a disk that works.
 const LATENCY: Duration = Duration::from_micros(100);
@@ -99,7 +99,7 @@ impl State {
 impl Reader for FakeDisk {
     fn submit(&mut self, request: ReadRequest) {
         let mut state = self.0.lock().unwrap();
-        assert!(state.under_way.iter().all(|(_, r)| r.slab != request.slab), "asked for twice at once");
+        assert!(state.under_way.iter().all(|(_, r)| r.tag != request.tag), "asked for twice at once");
         if state.faults.fades {
             state.latency = (state.latency * 2).min(HANGS);
         }
@@ -121,7 +121,7 @@ impl Reader for FakeDisk {
             return None;
         };
         state.faults.dies_after = state.faults.dies_after.map(|left| left - 1);
-        let (due, ReadRequest { slab, span, mut slot, .. }) = state.under_way.swap_remove(at);
+        let (due, ReadRequest { tag, span, mut slot, .. }) = state.under_way.swap_remove(at);
         state.now = state.now.max(due);
         let target = slot.target(span).expect("a slot with memory");
         let result = if state.fails(span.offset..span.offset + span.needed as u64) {
@@ -131,6 +131,6 @@ impl Reader for FakeDisk {
             target.iter_mut().zip(span.offset..).for_each(|(byte, offset)| *byte = FakeDisk::byte_at(offset));
             Ok(())
         };
-        Some(ReadDone { slab, slot, result, time: Instant::now()..Instant::now() })
+        Some(ReadDone { tag, slot, result, time: Instant::now()..Instant::now() })
     }
 }

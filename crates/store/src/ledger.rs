@@ -1,23 +1,25 @@
 //! The ledger: who holds how much of the budget.
 //!
-//! Everything that takes more than a mebibyte holds a [`Reservation`] for as long as it lives, so the sum can be checked
-//! where it grows and shown when it is asked for. What is smaller is part of the reservation of the program itself.
+//! Everything that takes more than a mebibyte holds a [`Reservation`] for as long as it lives, so that the sum is checked
+//! where it grows. What is smaller is part of the program's reservation. Several models can share one [`Ledger`]: what
+//! they reserve under the same word adds up.
 //!
-//! Deliberately absent: memory. [`crate::Buffer`] and the slots of weights bring their own and hold a reservation for it.
+//! Deliberately absent: memory. [`crate::Buffer`] and the slots of weights bring it and hold a reservation for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::StoreError;
+use crate::error::StoreError;
+use crate::size;
 
-/// A budget in bytes and what is reserved of it. Clones share one budget.
+/// A budget in bytes and the reservations in it. Clones share one budget.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     limit_bytes: u64,
     entries: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
 
-/// A part of the budget that somebody holds; dropping it gives it back.
+/// A part of the budget, returned when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
     ledger: Ledger,
@@ -26,14 +28,14 @@ pub struct Reservation {
 }
 
 impl Ledger {
-    /// A budget of which nothing is taken.
+    /// A budget without reservations.
     pub fn new(limit_bytes: u64) -> Ledger {
         Ledger { limit_bytes, entries: Arc::default() }
     }
 
-    /// Takes `bytes` for `what`, a word for messages and statistics.
+    /// Reserves `bytes` for `what`, a word for error messages.
     ///
-    /// Errors: less is left.
+    /// Errors: less than that is left.
     pub fn reserve(&self, what: &'static str, bytes: u64) -> Result<Reservation, StoreError> {
         let mut reservation = Reservation { ledger: self.clone(), what, bytes: 0 };
         reservation.resize(bytes)?;
@@ -50,22 +52,28 @@ impl Ledger {
         self.lock().values().sum()
     }
 
+    /// What can still be reserved, in bytes.
+    pub fn left_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes())
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Reservation {
-    /// Makes the reservation larger or smaller.
+    /// Grows or shrinks the reservation.
     ///
-    /// Errors: less than the difference is left; the reservation is then as it was.
+    /// Errors: less than the difference is left; the reservation is then unchanged.
     pub fn resize(&mut self, bytes: u64) -> Result<(), StoreError> {
         let mut entries = self.ledger.lock();
         let others = entries.values().sum::<u64>() - self.bytes;
         if bytes > self.bytes && others.saturating_add(bytes) > self.ledger.limit_bytes {
-            let held = entries.iter().map(|(what, held)| format!("{what} {held}")).collect::<Vec<_>>().join(", ");
+            let holders = entries.iter().filter(|(_, held)| **held > 0);
+            let held: Vec<String> = holders.map(|(what, held)| format!("{what} {}", size::show(*held))).collect();
             let left = self.ledger.limit_bytes.saturating_sub(others);
-            return Err(StoreError::OverBudget { what: self.what, bytes, left, held });
+            return Err(StoreError::OverBudget { what: self.what, bytes, left, held: held.join(", ") });
         }
         let entry = entries.entry(self.what).or_default();
         *entry = *entry - self.bytes + bytes;
@@ -89,20 +97,23 @@ mod tests {
 
     #[test]
     fn reservations_never_exceed_the_limit_and_come_back() {
-        let ledger = Ledger::new(100);
-        let mut a = ledger.reserve("a", 60).unwrap();
-        let b = ledger.reserve("b", 40).unwrap();
+        const MIB: u64 = 1 << 20;
+        let ledger = Ledger::new(100 * MIB);
+        let mut a = ledger.reserve("a", 60 * MIB).unwrap();
+        let b = ledger.reserve("b", 40 * MIB).unwrap();
         let error = ledger.reserve("c", 1).unwrap_err();
-        assert!(error.to_string().contains("a 60, b 40"), "{error}");
-        assert!(a.resize(61).is_err());
-        assert_eq!(ledger.used_bytes(), 100);
+        assert!(error.to_string().contains("a 60.0 MiB, b 40.0 MiB"), "{error}");
+        assert!(a.resize(61 * MIB).is_err());
+        assert_eq!((ledger.used_bytes(), ledger.left_bytes()), (100 * MIB, 0));
         drop(b);
-        a.resize(100).unwrap();
-        a.resize(10).unwrap();
-        assert_eq!(ledger.used_bytes(), 10);
-        let again = ledger.reserve("a", 90).unwrap();
+        a.resize(100 * MIB).unwrap();
+        a.resize(10 * MIB).unwrap();
+        assert_eq!((ledger.used_bytes(), ledger.left_bytes()), (10 * MIB, 90 * MIB));
+        let again = ledger.reserve("a", 90 * MIB).unwrap();
+        let error = ledger.reserve("b", MIB).unwrap_err();
+        assert!(error.to_string().contains("(held: a 100.0 MiB)"), "{error}");
         drop(a);
-        assert_eq!(ledger.used_bytes(), 90);
+        assert_eq!(ledger.used_bytes(), 90 * MIB);
         drop(again);
         assert_eq!(ledger.used_bytes(), 0);
     }

@@ -6,8 +6,8 @@
 //! spread evenly as well: a long prompt borrows memory from the last of them, and so does a system that runs short.
 
 use crate::size;
+use crate::slab::{SlabId, SlabTable};
 use crate::slot::slot_bytes;
-use crate::{SlabId, SlabTable};
 
 /// Requests under way at once where nothing else was measured. Four of 256 KiB and more saturate most drives.
 pub(crate) const DEPTH: usize = 4;
@@ -61,9 +61,11 @@ pub enum CachePolicy {
 /// Where a slab is between passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Residency {
-    /// In memory, once the first pass has read it.
+    /// In memory from its first use on, in a slot to itself.
     Pinned,
-    /// Read again in every pass.
+    /// In memory until its slot is needed for another: slots are shared by recency of use.
+    Cached,
+    /// Read in every pass that needs it.
     Streamed,
 }
 
@@ -86,7 +88,6 @@ pub struct ResidencyPlan {
     pub residency: Vec<Residency>,
     /// The pinned slabs; the last are given up first.
     pub(crate) pins: Vec<SlabId>,
-    pub(crate) policy: CachePolicy,
     /// The slots of all pins, in bytes.
     homes_bytes: u64,
     /// What is left of the budget, in bytes: rounding, or more than all weights take.
@@ -152,7 +153,8 @@ pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<R
     let weights_bytes = slabs.all().iter().map(|s| s.len as u64).sum();
     let pinned_bytes = pins.iter().map(|id| slabs.get(*id).len as u64).sum();
     let homes_bytes = pins.iter().map(|id| costs[id.index()]).sum();
-    let mut residency = vec![Residency::Streamed; costs.len()];
+    let others = if policy == CachePolicy::Lru { Residency::Cached } else { Residency::Streamed };
+    let mut residency = vec![others; costs.len()];
     pins.iter().for_each(|id| residency[id.index()] = Residency::Pinned);
     Ok(ResidencyPlan {
         budget,
@@ -163,7 +165,6 @@ pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<R
         minimum_budget_bytes,
         residency,
         pins,
-        policy,
         homes_bytes,
         spare_bytes: left - homes_bytes - n_slots as u64 * slot,
         n_slots,
@@ -180,7 +181,17 @@ impl ResidencyPlan {
 
     /// Whether the slots for slabs that are not pinned have their memory from the beginning to the end.
     pub(crate) fn keeps_its_slots(&self) -> bool {
-        !self.fits() && self.policy == CachePolicy::Pin
+        !self.fits() && !self.has_cached()
+    }
+
+    /// Slots that reading ahead needs.
+    pub(crate) fn window(&self) -> usize {
+        self.depth + MORE_SLOTS
+    }
+
+    /// Whether slots keep slabs between passes.
+    fn has_cached(&self) -> bool {
+        self.residency.contains(&Residency::Cached)
     }
 
     /// Memory that slabs may take at most.
@@ -192,8 +203,7 @@ impl ResidencyPlan {
     /// Memory that slabs take at least, however much is lent or given up.
     #[cfg(test)]
     pub(crate) fn least_memory_bytes(&self) -> u64 {
-        let n_slots =
-            if self.policy == CachePolicy::Lru && !self.fits() { MIN_SLOTS } else { self.n_slots_or_standby() };
+        let n_slots = if self.has_cached() { MIN_SLOTS } else { self.n_slots_or_standby() };
         (n_slots * slot_bytes(self.slot_len)) as u64
     }
 

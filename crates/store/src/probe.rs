@@ -3,10 +3,11 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use crate::io::{DISK_PATIENCE, ReadRequest, Reader};
+use crate::error::StoreError;
+use crate::io::reader::{DISK_PATIENCE, ReadRequest, Reader};
 use crate::plan::DEPTH;
+use crate::slab::{SlabId, SlabTable};
 use crate::slot::{Arena, Slot};
-use crate::{SlabId, SlabTable, StoreError};
 
 /// Depths that are tried against the usual one. Drives of the fourth generation of PCIe and before, and Apple's, are at
 /// their ceiling with four requests of a few hundred KiB; later ones want more.
@@ -89,7 +90,7 @@ impl Turn {
                 };
                 let slab = probe.table.get(id);
                 let span = slot.fill_for(slab.offset, slab.len);
-                self.reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
+                self.reader.submit(ReadRequest { tag: id.index() as u64, file: slab.file, span, slot });
                 asked += slab.len as u64;
                 under_way += 1;
             }
@@ -99,9 +100,9 @@ impl Turn {
             let silent = || (probe.failed)(probe.slabs[0], std::io::Error::from(std::io::ErrorKind::TimedOut));
             let done = self.reader.wait(DISK_PATIENCE).ok_or_else(silent)?;
             under_way -= 1;
+            done_bytes += done.slot.slab().len() as u64;
             self.free.push(done.slot);
-            done.result.map_err(|source| (probe.failed)(done.slab, source))?;
-            done_bytes += probe.table.get(done.slab).len as u64;
+            done.result.map_err(|source| (probe.failed)(SlabId::at(done.tag as usize), source))?;
         }
     }
 }

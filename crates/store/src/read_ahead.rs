@@ -1,455 +1,218 @@
-//! Read-ahead: keeps the disk at work in the pass's known order, so that the pass seldom waits.
+//! Read-ahead: keeps the disk busy in the order of the pass, so that the pass seldom waits.
 //!
-//! Passes need slabs in one fixed cycle. A cursor runs through those that are not in memory, ahead of the pass, across
-//! layers, under the output head and around into the next pass, and asks the reader for each as long as there are
-//! slots. A pinned slab is read when the cursor first comes to it and is in memory from then on.
+//! The cursor of an [`Order`] runs ahead of the pass, across layers, under the output head and around into the next pass,
+//! and [`ReadAhead`] asks the reader for each slab that is not in memory, as long as there are slots. A pinned slab is read
+//! when the cursor first comes to it and is in memory from then on. What the pass turns its back on stays in its slot
+//! until the slot is needed.
 //!
-//! Deliberately absent: threads (the reader has them) and any wait that is not for a read under way.
+//! Deliberately absent: threads (the reader has them) and any wait other than for a read in flight.
 
-use std::collections::HashMap;
+use std::io::{Error, ErrorKind, Result};
 use std::time::{Duration, Instant};
 
 use crate::cache::Cache;
-use crate::io::{DISK_PATIENCE, ReadDone, ReadRequest, Reader};
+use crate::io::reader::{DISK_PATIENCE, ReadDone, ReadRequest, Reader};
+use crate::order::{Order, Wanted};
+use crate::slab::{SlabId, SlabTable};
 use crate::slot::Slot;
-use crate::{SlabId, SlabTable};
 
 /// Slabs on their way into memory.
 pub(crate) struct ReadAhead {
     reader: Box<dyn Reader>,
-    /// Requests under way at once; more would not make the drive faster.
+    /// Requests in flight at once; more would not make the drive faster.
     depth: usize,
     patience: Duration,
-    /// The slab that the pass needs next, as an index.
-    position: usize,
-    /// Slabs from there on that are in memory, on their way, or were so when the cursor passed them.
-    ahead: usize,
-    under_way: HashMap<SlabId, Wanted>,
-    /// What the drive has done since it was last asked for.
+    order: Order,
+    /// A handful, so that a search is cheap.
+    in_flight: Vec<InFlight>,
+    /// What the drive has done since [`ReadAhead::take_work`] was last called.
     work: DriveWork,
-    /// Up to when the drive's time has been counted.
+    /// Until when the drive's time has been counted.
     counted_until: Option<Instant>,
+}
+
+/// A slab that is being read.
+#[derive(Clone, Copy)]
+struct InFlight {
+    slab: SlabId,
+    wanted: Wanted,
 }
 
 /// What the drive has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DriveWork {
     pub(crate) bytes: u64,
-    /// Time during which at least one request was under way.
+    /// Time during which at least one request was in flight.
     pub(crate) busy: Duration,
 }
 
-/// Whether a slab under way is still wanted when it arrives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    Yes,
-    /// The pass has turned elsewhere since.
-    No,
-}
-
-/// A slab that could not be brought into memory.
+/// A slab that could not be read.
 #[derive(Debug)]
 struct Failed {
     slab: SlabId,
-    error: std::io::Error,
+    error: Error,
 }
 
 impl ReadAhead {
-    /// Begins before the first slab with nothing under way.
-    pub(crate) fn new(reader: Box<dyn Reader>, depth: usize) -> ReadAhead {
+    /// Begins before the first slab of a cycle, with nothing in flight.
+    pub(crate) fn new(reader: Box<dyn Reader>, depth: usize, cycle: Vec<SlabId>) -> ReadAhead {
         ReadAhead {
             reader,
             depth,
             patience: DISK_PATIENCE,
-            position: 0,
-            ahead: 0,
-            under_way: HashMap::new(),
+            order: Order::new(cycle),
+            in_flight: Vec::with_capacity(depth + 1),
             work: DriveWork::default(),
             counted_until: None,
         }
+    }
+
+    /// Replaces the cycle; the next pass is expected to begin at its first slab.
+    pub(crate) fn set_cycle(&mut self, cache: &mut Cache, cycle: Vec<SlabId>) {
+        self.order = Order::new(cycle);
+        self.turn(cache);
+    }
+
+    /// Adds slabs that the pass needs before its cycle goes on, in this order, and begins to read them.
+    ///
+    /// What was expected before is dropped if the cycle has gone on without it.
+    pub(crate) fn expect(&mut self, table: &SlabTable, cache: &mut Cache, slabs: &[SlabId]) {
+        if self.order.expect(slabs) {
+            cache.drop_expected();
+            let expected = self.in_flight.iter_mut().filter(|read| read.wanted == Wanted::Expected);
+            expected.for_each(|read| read.wanted = Wanted::No);
+        }
+        // None of those that are there may be evicted for another.
+        for &id in slabs {
+            if cache.has(id) {
+                cache.want(id, Wanted::Expected);
+            }
+        }
+        self.fill(table, cache);
     }
 
     /// Takes a slab out of the cache, reading it first or waiting for it if it must. Its slot goes back by
     /// [`Cache::put_back`], after which [`ReadAhead::fill`] puts it to use.
     ///
     /// Errors: its read failed or takes too long; it can be asked for again.
-    pub(crate) fn take(&mut self, table: &SlabTable, cache: &mut Cache, id: SlabId) -> std::io::Result<Slot> {
-        if id.index() != self.position {
-            self.turn_to(cache, id);
+    pub(crate) fn take(&mut self, table: &SlabTable, cache: &mut Cache, id: SlabId) -> Result<Slot> {
+        if self.order.jump_to(id) {
+            self.turn(cache);
         }
         loop {
             if let Some(slot) = cache.take(id) {
-                self.position = (id.index() + 1) % table.all().len();
-                self.ahead = self.ahead.saturating_sub(1);
+                self.order.consume(id);
                 self.fill(table, cache);
                 return Ok(slot);
             }
-            if self.under_way.get(&id) != Some(&Wanted::Yes) && self.ahead > 0 {
-                // The cursor has passed it, but its read failed or it had to go again.
-                self.turn_to(cache, id);
+            if self.in_flight.iter().all(|read| read.slab != id) {
+                self.order.missed(id);
+                let slot = self.slot_for(cache, id, Wanted::Expected).or_else(|| cache.evict_expected());
+                if let Some(slot) = slot {
+                    self.submit(table, id, slot, Wanted::Cycle);
+                }
             }
             self.fill(table, cache);
-            assert!(!self.under_way.is_empty(), "a slot is free for every slab that is not in use");
+            assert!(!self.in_flight.is_empty(), "a slot is free for every slab that is not in use");
             match self.arrive(table, cache, self.patience) {
                 Some(Ok(())) => {}
                 Some(Err(failed)) if failed.slab == id => return Err(failed.error),
-                // The pass will come to it, and ask again.
+                // It is read again when the pass comes to it.
                 Some(Err(_)) => {}
                 None => {
-                    let problem = format!("the disk has not answered for {} s", self.patience.as_secs());
-                    return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, problem));
+                    let problem = format!("the disk has not responded for {} seconds", self.patience.as_secs());
+                    return Err(Error::new(ErrorKind::TimedOut, problem));
                 }
             }
         }
     }
 
-    /// What the drive has done since this was last asked.
+    /// What the drive has done since this was last called.
     pub(crate) fn take_work(&mut self) -> DriveWork {
         std::mem::take(&mut self.work)
     }
 
     /// Files all that has arrived, without waiting.
     pub(crate) fn look(&mut self, table: &SlabTable, cache: &mut Cache) {
-        // A failed read is found out when its slab is needed.
+        // A failed read is reported when its slab is needed.
         while self.arrive(table, cache, Duration::ZERO).is_some() {}
     }
 
-    /// Waits until nothing is under way, or the disk takes too long.
+    /// Waits until nothing is in flight, or the disk takes too long.
     pub(crate) fn settle(&mut self, table: &SlabTable, cache: &mut Cache) {
-        while !self.under_way.is_empty() && self.arrive(table, cache, self.patience).is_some() {}
+        while !self.in_flight.is_empty() && self.arrive(table, cache, self.patience).is_some() {}
     }
 
-    /// Asks for slabs in order while there are slots and the drive could use more requests.
+    /// Asks for slabs in order while there are slots and the drive can use more requests.
     pub(crate) fn fill(&mut self, table: &SlabTable, cache: &mut Cache) {
-        let n = table.all().len();
-        // The slab before the position may still be in use.
-        while self.ahead < n.saturating_sub(1).max(1) {
-            let id = SlabId::at((self.position + self.ahead) % n);
-            if let Some(wanted) = self.under_way.get_mut(&id) {
-                *wanted = Wanted::Yes;
-            } else if cache.has(id) {
-                cache.touch(id);
-            } else if cache.is_in_use(id) {
-                // It is there, and a second copy would have no place of its own.
-            } else if self.under_way.len() == self.depth {
-                break;
-            } else {
-                let Some(slot) = cache.slot_for(id) else { break };
-                self.submit(table, id, slot);
+        while let Some((id, wanted)) = self.order.cursor() {
+            if cache.has(id) {
+                cache.want(id, wanted);
+            } else if let Some(read) = self.in_flight.iter_mut().find(|read| read.slab == id) {
+                read.wanted = wanted;
+            } else if !cache.is_in_use(id) {
+                // A second copy of a slab in use would have no slot to stay in.
+                if self.in_flight.len() >= self.depth {
+                    break;
+                }
+                let Some(slot) = self.slot_for(cache, id, wanted) else { break };
+                self.submit(table, id, slot, wanted);
             }
-            self.ahead += 1;
+            self.order.advance();
         }
     }
 
-    fn submit(&mut self, table: &SlabTable, id: SlabId, mut slot: Slot) {
-        let slab = table.get(id);
-        let span = slot.fill_for(slab.offset, slab.len);
-        self.under_way.insert(id, Wanted::Yes);
-        self.reader.submit(ReadRequest { slab: id, file: slab.file, span, slot });
+    /// A slot for a slab, if need be from a slab that the cycle needs later than one that is expected.
+    fn slot_for(&mut self, cache: &mut Cache, id: SlabId, wanted: Wanted) -> Option<Slot> {
+        let slot = cache.slot_for(id, wanted);
+        if slot.is_some() || wanted != Wanted::Expected {
+            return slot;
+        }
+        let (evicted, slot) = cache.evict_farthest()?;
+        self.order.evicted(evicted);
+        Some(slot)
     }
 
-    /// Files a slot that is done, waiting for one at most so long.
-    fn arrive(&mut self, table: &SlabTable, cache: &mut Cache, timeout: Duration) -> Option<Result<(), Failed>> {
-        let ReadDone { slab, slot, result, time } = self.reader.wait(timeout)?;
+    fn submit(&mut self, table: &SlabTable, id: SlabId, mut slot: Slot, wanted: Wanted) {
+        let slab = table.get(id);
+        let span = slot.fill_for(slab.offset, slab.len);
+        self.in_flight.push(InFlight { slab: id, wanted });
+        self.reader.submit(ReadRequest { tag: id.index() as u64, file: slab.file, span, slot });
+    }
+
+    /// Files a slot whose read is complete, waiting for one at most this long.
+    fn arrive(
+        &mut self,
+        table: &SlabTable,
+        cache: &mut Cache,
+        timeout: Duration,
+    ) -> Option<std::result::Result<(), Failed>> {
+        let ReadDone { tag, slot, result, time } = self.reader.wait(timeout)?;
         // Requests overlap, and end nearly in the order in which they are filed.
         let from = self.counted_until.map_or(time.start, |until| until.max(time.start));
         self.work.busy += time.end.saturating_duration_since(from);
         self.counted_until = Some(self.counted_until.map_or(time.end, |until| until.max(time.end)));
-        let wanted = self.under_way.remove(&slab).unwrap_or(Wanted::No);
-        if result.is_ok() {
-            self.work.bytes += table.get(slab).len as u64;
+        let at = self.in_flight.iter().position(|read| read.slab.index() as u64 == tag);
+        let InFlight { slab, wanted } = self.in_flight.swap_remove(at.expect("a reader returns what it was given"));
+        match result {
+            Ok(()) => {
+                self.work.bytes += table.get(slab).len as u64;
+                cache.arrived(table, slab, slot, wanted);
+                Some(Ok(()))
+            }
+            Err(error) => {
+                cache.failed(slab, slot);
+                Some(Err(Failed { slab, error }))
+            }
         }
-        // What is pinned is of use in any case.
-        if result.is_ok() && (wanted == Wanted::Yes || cache.is_home(slab)) {
-            cache.arrived(table, slab, slot);
-        } else {
-            cache.came_to_nothing(slab, slot);
-        }
-        Some(result.map_err(|error| Failed { slab, error }))
     }
 
-    /// Goes on from a slab that the pass asks for out of turn: at its beginning, or after a failure.
-    fn turn_to(&mut self, cache: &mut Cache, id: SlabId) {
+    /// The pass goes on elsewhere: what was read ahead is not wanted any more, unless the cursor comes to it again.
+    fn turn(&mut self, cache: &mut Cache) {
         cache.turn();
-        self.under_way.values_mut().for_each(|wanted| *wanted = Wanted::No);
-        (self.position, self.ahead) = (id.index(), 0);
+        self.in_flight.iter_mut().for_each(|read| read.wanted = Wanted::No);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fake_disk::{FakeDisk, Faults};
-    use crate::plan::{Budget, CachePolicy, PlanOptions, ResidencyPlan, plan};
-    use crate::slot::{Arena, slot_bytes};
-    use std::io::ErrorKind;
-
-    struct Setup {
-        table: SlabTable,
-        plan: ResidencyPlan,
-        cache: Cache,
-        read_ahead: ReadAhead,
-        disk: FakeDisk,
-    }
-
-    /// Slabs of these lengths in memory for about `room` of the largest.
-    fn setup_of(lens: &[usize], seed: u64, room: usize, policy: CachePolicy, faults: Faults) -> Setup {
-        let table = SlabTable::of_lens(lens);
-        let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
-        let least = plan(&table, budget(1 << 40), PlanOptions { policy, depth: None }).unwrap().minimum_budget_bytes;
-        let limit_bytes = (room * slot_bytes(lens.iter().copied().max().unwrap())) as u64;
-        let plan = plan(&table, budget(limit_bytes.max(least)), PlanOptions { policy, depth: None }).unwrap();
-        let homes = Arena::cut(plan.pins.iter().map(|id| table.get(*id).len)).unwrap();
-        let slots = Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len)).unwrap();
-        let cache = Cache::new(&table, &plan, homes, slots);
-        let disk = FakeDisk::new(seed, faults);
-        let read_ahead = ReadAhead::new(Box::new(disk.clone()), plan.depth);
-        Setup { table, plan, cache, read_ahead, disk }
-    }
-
-    /// Forty slabs of odd lengths in memory for about `room` of them.
-    fn setup(seed: u64, room: usize, policy: CachePolicy, faults: Faults) -> Setup {
-        let lens: Vec<usize> = (0..40).map(|i| 3000 + 517 * (i % 7)).collect();
-        setup_of(&lens, seed, room, policy, faults)
-    }
-
-    impl Setup {
-        /// Takes a slab as a pass does and checks its bytes.
-        fn take(&mut self, id: SlabId) -> std::io::Result<Slot> {
-            let slot = self.read_ahead.take(&self.table, &mut self.cache, id)?;
-            let slab = self.table.get(id);
-            let expected: Vec<u8> = (0..slab.len as u64).map(|i| FakeDisk::byte_at(slab.offset + i)).collect();
-            assert!(slot.slab() == expected, "{id:?} has other bytes");
-            Ok(slot)
-        }
-
-        /// Uses a slab as a pass does and puts it back.
-        fn visit(&mut self, id: SlabId) -> std::io::Result<()> {
-            let slot = self.take(id)?;
-            self.cache.put_back(&self.table, id, slot);
-            self.read_ahead.fill(&self.table, &mut self.cache);
-            Ok(())
-        }
-
-        /// The first slab of a pass that fails.
-        fn pass(&mut self) -> Option<SlabId> {
-            self.table.ids().find(|id| self.visit(*id).is_err())
-        }
-
-        fn settle(&mut self) {
-            self.read_ahead.settle(&self.table, &mut self.cache);
-        }
-
-        /// What holds at any time, while `in_use` slots are out.
-        fn check(&self, in_use: usize) {
-            let n_slots = self.plan.pins.len() + self.plan.n_slots_or_standby();
-            let n_under_way = self.disk.n_under_way();
-            assert_eq!(self.cache.n_slots_inside() + n_under_way + in_use, n_slots, "slots are lost or found");
-            assert_eq!(self.read_ahead.under_way.len(), n_under_way);
-            let most = self.plan.memory_bytes();
-            let memory = self.cache.memory_bytes();
-            assert!(memory <= most, "{memory} bytes are more than the plan's {most}");
-            let kept = self.cache.kept_bytes(&self.table);
-            assert!(kept <= self.plan.weights_bytes, "{kept} bytes are more than there are weights");
-        }
-    }
-
-    const POLICIES: [CachePolicy; 2] = [CachePolicy::Pin, CachePolicy::Lru];
-
-    #[test]
-    fn passes_see_the_right_bytes_whatever_the_disk_does_first() {
-        for policy in POLICIES {
-            for (seed, room) in (0..40).flat_map(|seed| [2, 3, 6, 20, 39, 40, 60].map(|room| (seed, room))) {
-                let mut setup = setup(seed, room, policy, Faults::default());
-                for _ in 0..3 {
-                    assert_eq!(setup.pass(), None, "{policy:?}, seed {seed}, room for {room}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_byte_is_read_once_a_pass() {
-        for room in [2, 3, 8, 20, 38] {
-            let mut setup = setup(1, room, CachePolicy::Pin, Faults::default());
-            let all: u64 = setup.table.all().iter().map(|s| s.len as u64).sum();
-            for _ in 0..5 {
-                assert_eq!(setup.pass(), None);
-            }
-            let streamed = all - setup.cache.kept_bytes(&setup.table);
-            let read = setup.read_ahead.take_work().bytes;
-            let (expected, ahead) = (all + 4 * streamed, 6 * 7000);
-            assert!((expected..=expected + ahead).contains(&read), "room for {room}: {read} read, {expected} needed");
-        }
-    }
-
-    #[test]
-    fn a_pass_may_begin_anywhere_and_turn_back() {
-        for policy in POLICIES {
-            for (seed, room) in (0..40).flat_map(|seed| [2, 4, 20].map(|room| (seed, room))) {
-                let mut setup = setup(seed, room, policy, Faults::default());
-                for at in [0, 1, 2, 20, 21, 5, 39, 0, 38, 7, 7, 7, 30, 31, 32] {
-                    setup.visit(SlabId::at(at)).unwrap();
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_failed_read_is_an_error_once_and_the_next_try_finds_the_slab() {
-        for policy in POLICIES {
-            for (seed, broken) in (0..40).flat_map(|seed| [0, 1, 2, 17, 18, 39].map(|broken| (seed, broken))) {
-                let mut setup = setup(seed, 12, policy, Faults::default());
-                let slab = setup.table.get(SlabId::at(broken));
-                // Not near its end, where the next slab's first block begins.
-                let bad = slab.offset;
-                setup.disk.set_faults(Faults { bad: Some((bad..bad + 1, 2)), ..Faults::default() });
-                // A pass ends at its first error, and the next begins at the beginning.
-                let failed: Vec<SlabId> = (0..4).filter_map(|_| setup.pass()).collect();
-                assert!(failed.len() <= 2 && failed.iter().all(|id| id.index() == broken), "{failed:?}");
-                assert_eq!(setup.pass(), None);
-            }
-        }
-    }
-
-    #[test]
-    fn memory_is_lent_and_given_up_between_slabs() {
-        for policy in POLICIES {
-            for seed in 0..40 {
-                let mut setup = setup(seed, 24, policy, Faults::default());
-                for step in 0..120 {
-                    let id = SlabId::at(step % 40);
-                    setup.visit(id).unwrap();
-                    let Setup { table, cache, read_ahead, .. } = &mut setup;
-                    match step % 29 {
-                        3 => cache.lend(table, 60_000),
-                        11 => cache.lend(table, 0),
-                        17 => drop(cache.give_up(table, 9_000)),
-                        23 => read_ahead.settle(table, cache),
-                        _ => {}
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_disk_that_stops_answering_is_an_error_and_no_hang() {
-        let faults = Faults { dies_after: Some(25), ..Faults::default() };
-        let mut setup = setup(3, 6, CachePolicy::Pin, faults);
-        let failed = setup.pass().expect("the disk dies in the first pass");
-        let before = setup.disk.now();
-        let error = setup.visit(failed).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert!(error.to_string().contains("has not answered"), "{error}");
-        assert_eq!(setup.disk.now() - before, DISK_PATIENCE, "it is waited for once");
-        setup.settle();
-        assert!(setup.disk.now() - before <= 2 * DISK_PATIENCE);
-        setup.check(0);
-    }
-
-    #[test]
-    fn a_disk_that_grows_slower_and_dies_is_an_error_and_one_that_comes_back_is_none() {
-        for policy in POLICIES {
-            for (seed, room) in (0..40).flat_map(|seed| [2, 6, 20].map(|room| (seed, room))) {
-                let mut setup = setup(seed, room, policy, Faults { fades: true, ..Faults::default() });
-                let failed = (0..3).find_map(|_| setup.pass());
-                assert!(failed.is_some() || room == 20, "{policy:?}, seed {seed}, room for {room}");
-                setup.check(0);
-                setup.disk.set_faults(Faults::default());
-                // Late answers to what nobody waits for any more come first, and may take as long as they like.
-                let last = (0..500).find(|_| setup.pass().is_none());
-                assert!(last.is_some(), "{policy:?}, seed {seed}, room for {room}");
-                setup.check(0);
-            }
-        }
-    }
-
-    /// A source of choices for one story.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, below: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % below
-        }
-    }
-
-    /// Passes, turns, loans, pressure and faults in any order, on any model in any memory.
-    fn live_through(seed: u64) {
-        let mut dice = Dice(seed);
-        dice.roll(2);
-        let n = [1, 2, 3, 4, 5, 9, 40][dice.roll(7)];
-        let longest = [1, 100, 5000, 20_000][dice.roll(4)];
-        let lens: Vec<usize> = (0..n).map(|_| 1 + dice.roll(longest)).collect();
-        let mut setup = setup_of(&lens, seed, dice.roll(n + 8), POLICIES[dice.roll(2)], Faults::default());
-        let (mut next, mut given_up) = (0, 0);
-        for _ in 0..150 {
-            match dice.roll(20) {
-                0 => next = dice.roll(n),
-                1 | 2 => {
-                    let lent = [0, 0, dice.roll(3 * longest), dice.roll(n * longest + 1)][dice.roll(4)] as u64;
-                    setup.settle();
-                    setup.cache.lend(&setup.table, lent);
-                    if setup.disk.n_under_way() == 0 {
-                        setup.check_loan(lent + given_up);
-                    }
-                }
-                3 => {
-                    let bytes = dice.roll(longest) as u64;
-                    setup.cache.give_up(&setup.table, bytes);
-                    given_up += bytes;
-                }
-                4 => setup.settle(),
-                5 => {
-                    let some = |dice: &mut Dice| Some(2 + dice.roll(9)).filter(|n| *n < 7);
-                    let (one_in_fails, one_in_hangs) = (some(&mut dice), some(&mut dice));
-                    setup.disk.set_faults(Faults { one_in_fails, one_in_hangs, ..Faults::default() });
-                }
-                6 => setup.disk.set_faults(Faults::default()),
-                _ => {
-                    setup.read_ahead.look(&setup.table, &mut setup.cache);
-                    let id = SlabId::at(next);
-                    if let Ok(slot) = setup.take(id) {
-                        setup.check(1);
-                        setup.cache.put_back(&setup.table, id, slot);
-                        setup.read_ahead.fill(&setup.table, &mut setup.cache);
-                        next = (next + 1) % n;
-                    } else {
-                        next = 0;
-                    }
-                }
-            }
-            setup.check(0);
-        }
-        setup.disk.set_faults(Faults::default());
-        setup.cache.lend(&setup.table, 0);
-        // What hangs is late, but not for ever.
-        (0..10).for_each(|_| setup.settle());
-        assert_eq!([setup.pass(), setup.pass()], [None, None]);
-        setup.settle();
-        setup.cache.lend(&setup.table, 0);
-        setup.check_loan(given_up);
-    }
-
-    impl Setup {
-        /// What holds while nothing is in use or under way.
-        fn check_loan(&self, gone: u64) {
-            let most = self.plan.memory_bytes() + self.plan.spare_bytes;
-            let allowed = most.saturating_sub(gone).max(self.plan.least_memory_bytes());
-            let memory = self.cache.memory_bytes();
-            assert!(memory <= allowed, "{memory} bytes of {most} where {gone} are lent or given up");
-            let filled = self.cache.filled_bytes();
-            assert!(filled <= memory, "{filled} bytes are filled where {memory} are allowed");
-        }
-    }
-
-    #[test]
-    fn slots_and_bytes_are_right_whatever_happens_in_whatever_order() {
-        for seed in 0..1500 {
-            if let Err(panic) = std::panic::catch_unwind(|| live_through(seed)) {
-                panic!("seed {seed}: {:?}", panic.downcast_ref::<String>());
-            }
-        }
-    }
-}
+mod tests;

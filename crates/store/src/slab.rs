@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use model::{Matrix, ModelSpec, Part};
 
-use crate::StoreError;
+use crate::error::StoreError;
 
 /// Reads of 256 KiB and more, several at once, reach a drive's ceiling.
 const MIN_SLAB_BYTES: u64 = 256 << 10;

@@ -12,11 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{MmapMut, MmapRaw};
 
-use crate::StoreError;
-use crate::io::Mapping;
-
-/// What direct reads are aligned to: a page. A file whose system wants more is not read directly.
-pub(crate) const ALIGNMENT: usize = 4096;
+use crate::error::StoreError;
+use crate::io::mapping::Mapping;
+use crate::io::span::{ALIGNMENT, Span};
 
 /// One stretch of memory that slots are cut from.
 #[derive(Debug)]
@@ -29,29 +27,18 @@ pub(crate) struct Arena {
 /// Room for the bytes of a slab and for the rest of the blocks at its ends.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    room: Room,
-    /// Of the slab inside the room.
+    backing: Backing,
+    /// Of the slab inside the backing.
     start: usize,
     len: usize,
 }
 
 #[derive(Debug)]
-enum Room {
+enum Backing {
     /// A part of an arena that belongs to this slot alone.
     Memory { arena: Arc<Arena>, at: usize, capacity: usize },
     /// Wherever the slab lies in the mapped file.
     Window { file: Arc<Mapping>, at: usize },
-}
-
-/// A read of whole blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// Where in the file, a multiple of [`ALIGNMENT`].
-    pub(crate) offset: u64,
-    /// How many bytes, a multiple of [`ALIGNMENT`].
-    pub(crate) len: usize,
-    /// How many of them have to arrive; the file may end before the last block does.
-    pub(crate) needed: usize,
 }
 
 /// Bytes of a slot for a slab of `len` bytes, wherever it lies.
@@ -74,7 +61,7 @@ impl Arena {
         let slot = |len| {
             let (at, capacity) = (end, slot_bytes(len));
             end += capacity;
-            Slot { room: Room::Memory { arena: Arc::clone(&arena), at, capacity }, start: 0, len: 0 }
+            Slot { backing: Backing::Memory { arena: Arc::clone(&arena), at, capacity }, start: 0, len: 0 }
         };
         Ok(lens.map(slot).collect())
     }
@@ -96,7 +83,7 @@ impl Slot {
 
     /// A slot that shows slabs where they lie in a mapped file.
     pub(crate) fn window(file: &Arc<Mapping>) -> Slot {
-        Slot { room: Room::Window { file: Arc::clone(file), at: 0 }, start: 0, len: 0 }
+        Slot { backing: Backing::Window { file: Arc::clone(file), at: 0 }, start: 0, len: 0 }
     }
 
     /// Prepares the slot for a slab of `len` bytes at `offset` in the file and says what to read into [`Slot::target`].
@@ -108,11 +95,11 @@ impl Slot {
         self.len = len;
         let needed = self.start + len;
         let span = Span { offset: aligned, len: needed.next_multiple_of(ALIGNMENT), needed };
-        match &mut self.room {
-            Room::Memory { capacity, .. } => {
+        match &mut self.backing {
+            Backing::Memory { capacity, .. } => {
                 assert!(span.len <= *capacity, "a slab of {len} bytes in a slot of {capacity}");
             }
-            Room::Window { file, at } => {
+            Backing::Window { file, at } => {
                 *at = usize::try_from(aligned).expect("a mapped file fits the address space");
                 assert!(*at + needed <= file.len(), "a slab at {offset} in a mapping of {} bytes", file.len());
             }
@@ -122,7 +109,7 @@ impl Slot {
 
     /// Where the bytes of a span go; nothing for a window, whose bytes are there already.
     pub(crate) fn target(&mut self, span: Span) -> Option<&mut [u8]> {
-        let Room::Memory { arena, at, capacity } = &self.room else { return None };
+        let Backing::Memory { arena, at, capacity } = &self.backing else { return None };
         assert!(span.len <= *capacity, "a span of {} bytes in a slot of {capacity}", span.len);
         // SAFETY: inside the arena, which lives as long as the slot. No other slot has these bytes, since `cut` hands out
         // each once, and this slot is borrowed for as long as the slice lives.
@@ -131,40 +118,40 @@ impl Slot {
 
     /// The slab's bytes, once its span has been read.
     pub(crate) fn slab(&self) -> &[u8] {
-        match &self.room {
-            Room::Memory { arena, at, .. } => {
+        match &self.backing {
+            Backing::Memory { arena, at, .. } => {
                 // SAFETY: inside the arena and this slot's alone, as in `target`.
                 unsafe { std::slice::from_raw_parts(arena.memory.as_ptr().add(at + self.start), self.len) }
             }
-            Room::Window { file, at } => file.bytes(at + self.start, self.len),
+            Backing::Window { file, at } => file.bytes(at + self.start, self.len),
         }
     }
 
     /// Gives the slot's memory back to the system; the slot can be filled again.
     pub(crate) fn release(&mut self) {
-        match &self.room {
-            Room::Memory { arena, .. } if arena.held.load(Ordering::Relaxed) => {}
-            Room::Memory { arena, at, capacity } => {
+        match &self.backing {
+            Backing::Memory { arena, .. } if arena.held.load(Ordering::Relaxed) => {}
+            Backing::Memory { arena, at, capacity } => {
                 // SAFETY: whole pages of this slot, which is borrowed mutably, so nobody sees their bytes vanish. They
                 // hold numbers of no meaning until the slot is filled again.
                 let _ = unsafe { arena.memory.unchecked_advise_range(discard(), *at, *capacity) };
             }
-            Room::Window { file, at } => file.forget(*at, self.start + self.len),
+            Backing::Window { file, at } => file.forget(*at, self.start + self.len),
         }
         (self.start, self.len) = (0, 0);
     }
 
     /// Whether the slot has no memory of its own.
     pub(crate) fn is_window(&self) -> bool {
-        matches!(self.room, Room::Window { .. })
+        matches!(self.backing, Backing::Window { .. })
     }
 
     /// The arena that the slot is a part of; nothing for a window.
     #[cfg(target_os = "linux")]
     pub(crate) fn arena(&self) -> Option<&Arc<Arena>> {
-        match &self.room {
-            Room::Memory { arena, .. } => Some(arena),
-            Room::Window { .. } => None,
+        match &self.backing {
+            Backing::Memory { arena, .. } => Some(arena),
+            Backing::Window { .. } => None,
         }
     }
 }

@@ -1,60 +1,60 @@
 //! The weight store: the only door through which the forward pass sees weights.
 //!
-//! A pinned slab is read when the pass first needs it and then kept, so a model's first pass is its load; a streamed one
-//! is read in every pass, ahead of time. Embedding rows are read one by one, since a pass needs a few out of very many.
-//! Nothing here knows where a slab comes from but the order in which passes ask.
+//! A pinned slab is read when a pass first needs it and then kept, so that a model's first pass loads it; a streamed one is
+//! read in every pass, ahead of time. Passes need slabs in the order of a cycle, and [`WeightStore::expect`] says what one
+//! needs before the cycle goes on. Embedding rows are read one by one, since a pass needs few out of many.
 //!
-//! The memory that weights take is not fixed: [`WeightStore::lend`] leaves some of it to a long prompt's activations for a
-//! while, and when the system runs short the store gives some up by itself.
+//! The memory for weights is not fixed: [`WeightStore::lend`] leaves some of it to a long prompt's activations, and under
+//! memory pressure the store gives some up.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use kernels::Kernels;
-use model::gguf::{FileStamp, GgufFile};
+use model::gguf::GgufFile;
 use model::{Matrix, ModelSpec, Part, TensorId, Vector};
 
 use crate::cache::Cache;
-use crate::io::{Fits, IoMode, OpenFiles, Reader, Throttled, Way};
+use crate::error::StoreError;
+use crate::io::mode::{Fits, IoMode};
+use crate::io::open_files::{OpenFiles, Way};
+use crate::io::reader::Reader;
+use crate::io::throttled::Throttled;
+use crate::ledger::{Ledger, Reservation};
+use crate::model_files::ModelFiles;
 use crate::plan::{Residency, ResidencyPlan};
-use crate::pressure::Watch;
+use crate::pressure::watch::Watch;
 use crate::probe::Probe;
 use crate::read_ahead::ReadAhead;
+use crate::slab::{SlabId, SlabTable};
 use crate::slot::{Arena, Slot};
-use crate::{Ledger, ReadStats, Reservation, SlabId, SlabTable, StoreError};
+use crate::stats::ReadStats;
 
-/// Enough to outlast a drive's own cache and its moods, little enough to be read in half a second.
+/// Enough to outlast a drive's cache and the swings of its speed, little enough to be read in half a second.
 const DISK_SAMPLE_BYTES: u64 = 384 << 20;
 
 /// How a model's files are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StoreOptions {
-    /// By which way.
+    /// Which reader is used.
     pub io: IoMode,
-    /// No faster than so many bytes a second.
+    /// Limit on the read rate, in bytes per second.
     pub max_read_rate: Option<u64>,
 }
 
 /// A model's weights.
 pub struct WeightStore {
-    paths: Vec<PathBuf>,
-    /// What each file was when its header was read.
-    stamps: Vec<Option<FileStamp>>,
-    /// Whether the user knows that another file has taken the place of one of them.
-    replaced: Cell<bool>,
-    names: Vec<String>,
+    files: ModelFiles,
     table: SlabTable,
-    files: OpenFiles,
     options: StoreOptions,
     depth: usize,
     residency: Vec<Residency>,
     resident: RefCell<Resident>,
     watch: RefCell<Watch>,
     stats: Cell<ReadStats>,
-    /// Of the stats, what others may look at while a pass runs.
+    /// The part of the stats that other threads may look at while a pass runs.
     bytes_read: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
@@ -70,7 +70,7 @@ struct Resident {
 pub struct SlabGuard<'a> {
     store: &'a WeightStore,
     id: SlabId,
-    /// Taken away only when the guard is dropped.
+    /// There until the guard is dropped.
     slot: Option<Slot>,
 }
 
@@ -114,42 +114,50 @@ impl WeightStore {
         ledger: &Ledger,
     ) -> Result<WeightStore, StoreError> {
         let fits = if plan.fits() { Fits::Yes } else { Fits::No };
-        let paths: Vec<PathBuf> = model_files.iter().map(|f| f.path.clone()).collect();
-        let files = OpenFiles::open(&paths, options.io, fits)
-            .map_err(|source| StoreError::Open { path: named(&paths), source })?;
-        let stamps = model_files.iter().map(|f| f.stamp).collect();
+        let files = ModelFiles::open(model_files, spec, options.io, fits)?;
         let table = SlabTable::new(spec)?;
-        let (homes, slots) = match files.way {
-            Way::Mapped => (pinned_windows(&files, &table, plan), other_windows(&files, plan)),
+        let (homes, slots) = match files.open.way {
+            Way::Mapped => (pinned_windows(&files.open, &table, plan), other_windows(&files.open, plan)),
             _ => (
                 Arena::cut(plan.pins.iter().map(|id| table.get(*id).len))?,
                 Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len))?,
             ),
         };
-        // Slots that may give their memory back are not made known to the reader, which would keep it.
+        // The reader keeps the memory of slots that are registered with it, so those that may have to release theirs are not.
         let filled_often = if plan.keeps_its_slots() { &slots[..] } else { &[] };
-        let reader = paced(files.reader(plan.depth, filled_often), options);
+        let reader = paced(files.open.reader(plan.depth, filled_often), options);
         let cache = Cache::new(&table, plan, homes, slots);
         let counted = ledger.reserve("weights", cache.memory_bytes())?;
-        let resident = Resident { cache, read_ahead: ReadAhead::new(reader, plan.depth), counted };
-        let store = WeightStore {
-            paths,
-            stamps,
-            replaced: Cell::new(false),
-            names: spec.tensors.iter().map(|t| t.name.clone()).collect(),
-            table,
+        let read_ahead = ReadAhead::new(reader, plan.depth, table.ids().collect());
+        files.verify()?;
+        Ok(WeightStore {
             files,
+            table,
             options,
             depth: plan.depth,
             residency: plan.residency.clone(),
-            resident: RefCell::new(resident),
+            resident: RefCell::new(Resident { cache, read_ahead, counted }),
             watch: RefCell::new(Watch::new()),
             stats: Cell::default(),
             bytes_read: Arc::default(),
             stop: Arc::default(),
-        };
-        store.verify()?;
-        Ok(store)
+        })
+    }
+
+    /// Replaces the cycle, which is every slab in the order of the pass by default: a device that holds slabs of its own
+    /// leaves these out. A slab that is not in the cycle can still be asked for, and is read when it is.
+    pub fn set_cycle(&self, cycle: Vec<SlabId>) {
+        let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
+        read_ahead.set_cycle(cache, cycle);
+    }
+
+    /// Announces slabs that the pass needs next, before it goes on with its cycle: they are read ahead first, in this order.
+    ///
+    /// Slabs that are in memory cost nothing. The order is a hint: the pass may skip some of them, whose slots are reused
+    /// when they are needed. A call adds to earlier ones, until the pass has taken a slab of the cycle.
+    pub fn expect(&self, slabs: &[SlabId]) {
+        let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
+        read_ahead.expect(&self.table, cache, slabs);
     }
 
     /// The slabs of a matrix, first row first.
@@ -157,11 +165,11 @@ impl WeightStore {
         self.table.of(matrix.part)
     }
 
-    /// Brings the first of `ids` into memory, waiting for it if it must, and takes with it those behind it that are there
-    /// already, up to one that would have to be waited for. Pinned slabs have places of their own, so that any number of
-    /// them may be in use; of the others there is one among them at most, since more would starve read-ahead.
+    /// Brings the first of `ids` into memory, waiting for it if it must, and with it those behind it that are there already,
+    /// up to one that would have to be waited for. Any number of them may be pinned. At most one is not, since more slots
+    /// in use would starve read-ahead.
     ///
-    /// Returns guards of the first so many of `ids`; none if there are no ids. All earlier guards must have been dropped.
+    /// Returns guards of the first few of `ids`; none if there are no ids. All earlier guards must have been dropped.
     /// Errors: the read failed, and the slab can be asked for again; or the pass is to stop.
     pub fn slabs(&self, ids: &[SlabId]) -> Result<Vec<SlabGuard<'_>>, StoreError> {
         if self.stop.load(Ordering::Relaxed) {
@@ -178,7 +186,7 @@ impl WeightStore {
             Err(source) => {
                 self.count_work(resident);
                 let slab = self.table.get(*first);
-                return Err(self.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source));
+                return Err(self.files.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source));
             }
         }
         let mut any_without_home = !resident.cache.is_home(*first);
@@ -209,7 +217,7 @@ impl WeightStore {
         Ok(SlabGuard { store: self, id, slot: Some(taken?) })
     }
 
-    /// Counts what the disk has done since this was last called.
+    /// Counts what the disk has done since the last call.
     fn count_work(&self, resident: &mut Resident) {
         let Resident { cache, read_ahead, .. } = resident;
         let work = read_ahead.take_work();
@@ -217,23 +225,23 @@ impl WeightStore {
             s.bytes_read += work.bytes;
             s.busy += work.busy;
             s.evictions = cache.evictions();
-            s.pinned_bytes = cache.kept_bytes(&self.table);
+            s.pinned_bytes = cache.kept_bytes();
         });
     }
 
-    /// Leaves `bytes` of the weights' memory to others until it is called again: the pins that are the first to go make
-    /// room, and are read again once they may.
+    /// Leaves `bytes` of the weights' memory to others until it is called again: the last pins make room, and are read again
+    /// once they may.
     ///
-    /// Errors: what was lent before has not been given back to the budget.
+    /// Errors: memory that was lent before has not been returned to the budget.
     pub fn lend(&self, bytes: u64) -> Result<(), StoreError> {
         let Resident { cache, read_ahead, counted } = &mut *self.resident.borrow_mut();
-        // A read under way into memory that is about to be lent would come too late to be stopped.
+        // A read in flight into memory that is about to be lent could not be stopped any more.
         read_ahead.settle(&self.table, cache);
         cache.lend(&self.table, bytes);
         counted.resize(cache.memory_bytes())
     }
 
-    /// Keeps less where the system runs short of memory.
+    /// Keeps less under memory pressure.
     fn heed_pressure(&self) {
         let kept_bytes = self.stats.get().pinned_bytes;
         let Some(step) = self.watch.borrow_mut().poll(Instant::now(), kept_bytes) else { return };
@@ -246,11 +254,11 @@ impl WeightStore {
         }
         self.count(|s| {
             s.given_up_bytes += given_up;
-            s.pinned_bytes = cache.kept_bytes(&self.table);
+            s.pinned_bytes = cache.kept_bytes();
         });
     }
 
-    /// Copies rows of a matrix, from memory where they are there.
+    /// Copies rows of a matrix, from memory if they are there.
     ///
     /// Shapes: `out` is `[rows.len(), row bytes]` in the matrix's quantisation. Errors: a read failed. Panics if a row
     /// or the length of `out` does not fit the matrix.
@@ -300,54 +308,37 @@ impl WeightStore {
         Ok(values)
     }
 
-    /// Counts so far.
+    /// Counts since the store was opened.
     pub fn stats(&self) -> ReadStats {
         self.stats.get()
     }
 
-    /// Bytes read so far, to be looked at from another thread while a pass runs.
+    /// Bytes read so far, for other threads to look at while a pass runs.
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes_read)
     }
 
-    /// Ends the pass under way at its next slab when it is set, from any thread, and every pass as long as it is.
+    /// A flag that any thread may set: as long as it is, passes end at their next slab.
     pub fn stop(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }
 
-    /// Looks whether the files are still those whose headers were read. To be called after a pass, before its result is
-    /// believed. That another file has taken a name is worth a warning; the one that was opened is still there.
+    /// Checks that the files are still those whose headers were read. To be called after a pass, before its result is used.
     ///
-    /// Errors: a file has been written to or cut short, so what was computed may be wrong.
+    /// Errors: a file has been written to or truncated, so the result may be wrong.
     pub fn verify(&self) -> Result<(), StoreError> {
-        for (file, (path, stamp)) in self.paths.iter().zip(&self.stamps).enumerate() {
-            let changed = |what: &str| StoreError::Changed { path: path.display().to_string(), what: what.to_owned() };
-            if self.files.mappings.get(file).is_some_and(|mapping| mapping.was_lost()) {
-                return Err(changed("parts of it could not be read"));
-            }
-            let Some(stamp) = stamp else { continue };
-            match self.files.stamp(file) {
-                Ok(now) if now == *stamp => {}
-                Ok(_) => return Err(changed("its length or time of modification is another")),
-                Err(e) => return Err(changed(&e.to_string())),
-            }
-            if !self.replaced.get() && FileStamp::at(path).ok() != Some(*stamp) {
-                self.replaced.set(true);
-                tracing::warn!("{} is another file by now; this run goes on with the one it opened", path.display());
-            }
-        }
-        Ok(())
+        self.files.verify()
     }
 
-    /// Bytes a second that the disk gives when nothing else is done: slabs from all parts of the pass, those that are
-    /// streamed if there are such, read as a pass would read them.
+    /// Read rate of the disk while nothing else is done, in bytes per second: slabs from all parts of the pass, if possible
+    /// those that are not pinned, are read as a pass would.
     ///
     /// Errors: a read failed.
     pub fn measure_disk(&self) -> Result<f64, StoreError> {
         self.probe()?.rate(self.depth, DISK_SAMPLE_BYTES)
     }
 
-    /// How many requests should be under way at once: four, or more where this disk is clearly faster with more.
+    /// How many requests should be in flight at once: four, or more if this disk is clearly faster with more.
     ///
     /// Errors: a read failed.
     pub fn measure_depth(&self) -> Result<usize, StoreError> {
@@ -355,42 +346,33 @@ impl WeightStore {
     }
 
     fn probe(&self) -> Result<Probe<'_>, StoreError> {
-        let unanswered = |source| StoreError::Open { path: named(&self.paths), source };
-        let other = self.files.past_mappings(&self.paths).map_err(unanswered)?;
-        let streamed = |id: &SlabId| self.residency[id.index()] == Residency::Streamed;
-        let mut slabs: Vec<SlabId> = self.table.ids().filter(streamed).collect();
+        let other = self.files.past_mappings()?;
+        let is_read = |id: &SlabId| self.residency[id.index()] != Residency::Pinned;
+        let mut slabs: Vec<SlabId> = self.table.ids().filter(is_read).collect();
         if slabs.is_empty() {
             slabs = self.table.ids().collect();
         }
         let reader = move |depth: usize, slots: &[Slot]| {
-            paced(other.as_ref().unwrap_or(&self.files).reader(depth, slots), self.options)
+            paced(other.as_ref().unwrap_or(&self.files.open).reader(depth, slots), self.options)
         };
         let failed = |id: SlabId, source| {
             let slab = self.table.get(id);
-            self.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source)
+            self.files.read_error(slab.file, slab.part.tensor, slab.offset, slab.len, source)
         };
         Ok(Probe { table: &self.table, slabs, reader: Box::new(reader), failed: Box::new(failed) })
     }
 
-    /// Reads a few bytes here and there at once.
+    /// Reads a few bytes from each of several places at once.
     fn read_few(&self, tensor: TensorId, file: u16, wanted: Vec<(u64, &mut [u8])>) -> Result<(), StoreError> {
-        let file = usize::from(file);
         let start = Instant::now();
         let bytes: u64 = wanted.iter().map(|(_, out)| out.len() as u64).sum();
-        self.files
-            .read_few(file, wanted)
-            .map_err(|failed| self.read_error(file, tensor, failed.offset, failed.len, failed.source))?;
+        self.files.read_few(tensor, usize::from(file), wanted)?;
         self.count(|s| {
             s.bytes_read += bytes;
             s.stall += start.elapsed();
             s.busy += start.elapsed();
         });
         Ok(())
-    }
-
-    fn read_error(&self, file: usize, tensor: TensorId, offset: u64, len: usize, source: std::io::Error) -> StoreError {
-        let tensor = self.names[tensor.0 as usize].clone();
-        StoreError::Read { path: self.paths[file].display().to_string(), tensor, offset, len, source }
     }
 
     fn count(&self, change: impl FnOnce(&mut ReadStats)) {
@@ -401,7 +383,7 @@ impl WeightStore {
     }
 }
 
-/// Slows a reader down where that is asked for.
+/// Limits a reader's rate if the options do.
 fn paced(reader: Box<dyn Reader>, options: StoreOptions) -> Box<dyn Reader> {
     match options.max_read_rate {
         Some(rate) => Box::new(Throttled::new(reader, rate as f64)),
@@ -414,12 +396,7 @@ fn pinned_windows(files: &OpenFiles, table: &SlabTable, plan: &ResidencyPlan) ->
     plan.pins.iter().map(|id| Slot::window(&files.mappings[table.get(*id).file])).collect()
 }
 
-/// Windows for all others. Each shows the file that its slab lies in.
+/// Windows for all others, each on whichever file its slab is in.
 fn other_windows(files: &OpenFiles, plan: &ResidencyPlan) -> Vec<Slot> {
     (0..plan.n_slots_or_standby()).map(|_| Slot::window(&files.mappings[0])).collect()
-}
-
-/// The files in a message.
-fn named(paths: &[PathBuf]) -> String {
-    paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }

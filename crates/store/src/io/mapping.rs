@@ -10,9 +10,10 @@ use std::os::unix::fs::FileExt;
 
 use memmap2::{Advice, Mmap};
 
-use super::bus_guard::Guarded;
-use super::short_reads::{advance, ends_early};
-use super::{ModelFile, cached};
+use crate::io::bus_guard::Guarded;
+use crate::io::cached;
+use crate::io::open_file::OpenFile;
+use crate::io::short_reads::{advance, ends_early};
 
 /// Bytes that pass by at once on the way into the page cache: little enough for a thread's stack.
 const PASSING_BYTES: usize = 64 << 10;
@@ -33,7 +34,7 @@ impl Mapping {
     /// Maps a whole file; reads nothing yet.
     ///
     /// Errors: the system refuses.
-    pub(crate) fn new(file: &ModelFile) -> Result<Mapping> {
+    pub(crate) fn new(file: &OpenFile) -> Result<Mapping> {
         let file = file.file().try_clone()?;
         // SAFETY: the bytes may change while they are looked at if somebody writes to the file. They are numbers to us: any
         // bits are a value. A file that is cut short is the guard's business.

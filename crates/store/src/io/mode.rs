@@ -1,4 +1,4 @@
-//! What may be asked of readers.
+//! What a reader is chosen by.
 
 /// How weights are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,4 +16,11 @@ pub enum IoMode {
     Buffered,
     /// Mapped into memory: the page cache is where the weights are.
     Mmap,
+}
+
+/// Whether all weights stay in memory once they are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fits {
+    Yes,
+    No,
 }

@@ -7,9 +7,13 @@ use std::sync::mpsc::channel;
 
 use model::gguf::FileStamp;
 
+use crate::io::mapping::Mapping;
+use crate::io::mode::{Fits, IoMode};
+use crate::io::open_file::OpenFile;
+use crate::io::pread::PreadPool;
+use crate::io::reader::{DISK_PATIENCE, Reader};
 #[cfg(target_os = "linux")]
-use super::Uring;
-use super::{DISK_PATIENCE, IoMode, Mapping, ModelFile, PreadPool, Reader};
+use crate::io::uring::Uring;
 use crate::slot::Slot;
 
 /// Threads that read a few bytes each: the drive's latency decides then, and many reads may wait for it at once.
@@ -29,17 +33,10 @@ pub(crate) enum Way {
 /// The model's files, open, and how they are read.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
-    files: Arc<[ModelFile]>,
+    files: Arc<[OpenFile]>,
     /// The mapped files, where they are read so.
     pub(crate) mappings: Vec<Arc<Mapping>>,
     pub(crate) way: Way,
-}
-
-/// Whether all weights stay in memory once they are there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fits {
-    Yes,
-    No,
 }
 
 /// A small read that failed.
@@ -95,7 +92,7 @@ impl OpenFiles {
         }
     }
 
-    fn read(files: Arc<[ModelFile]>, way: Way) -> OpenFiles {
+    fn read(files: Arc<[OpenFile]>, way: Way) -> OpenFiles {
         OpenFiles { files, mappings: Vec::new(), way }
     }
 
@@ -173,7 +170,7 @@ impl OpenFiles {
 
 /// One file, for a thread of its own.
 struct Source {
-    files: Arc<[ModelFile]>,
+    files: Arc<[OpenFile]>,
     file: usize,
     mapping: Option<Arc<Mapping>>,
 }
@@ -199,8 +196,8 @@ impl Source {
     }
 }
 
-fn direct(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
-    let open = |path: &PathBuf| match ModelFile::open_direct(path) {
+fn direct(paths: &[PathBuf]) -> Result<Arc<[OpenFile]>> {
+    let open = |path: &PathBuf| match OpenFile::open_direct(path) {
         Err(e) if !matches!(e.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             Err(Error::new(e.kind(), format!("direct reads are refused: {e}")))
         }
@@ -209,8 +206,8 @@ fn direct(paths: &[PathBuf]) -> Result<Arc<[ModelFile]>> {
     paths.iter().map(open).collect()
 }
 
-fn buffered(paths: &[PathBuf], fits: Fits) -> Result<Arc<[ModelFile]>> {
-    paths.iter().map(|p| ModelFile::open_buffered(p, fits)).collect()
+fn buffered(paths: &[PathBuf], fits: Fits) -> Result<Arc<[OpenFile]>> {
+    paths.iter().map(|p| OpenFile::open_buffered(p, fits)).collect()
 }
 
 #[cfg(target_os = "linux")]

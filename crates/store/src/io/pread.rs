@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::file::ModelFile;
-use super::{Mapping, ReadDone, ReadRequest, Reader};
+use crate::io::mapping::Mapping;
+use crate::io::open_file::OpenFile;
+use crate::io::reader::{ReadDone, ReadRequest, Reader};
 
 /// How long the end of a pool waits for reads that are under way before it leaves them to the system.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,13 +26,13 @@ pub(crate) struct PreadPool {
 /// What the threads read from.
 #[derive(Clone)]
 struct Sources {
-    files: Arc<[ModelFile]>,
+    files: Arc<[OpenFile]>,
     mappings: Vec<Arc<Mapping>>,
 }
 
 impl PreadPool {
     /// Starts `depth` threads that read from `files`, or fetch from `mappings` what goes into windows.
-    pub(crate) fn new(files: &Arc<[ModelFile]>, mappings: &[Arc<Mapping>], depth: usize) -> PreadPool {
+    pub(crate) fn new(files: &Arc<[OpenFile]>, mappings: &[Arc<Mapping>], depth: usize) -> PreadPool {
         let (requests, take) = channel();
         let (give, done) = channel();
         let take = Arc::new(Mutex::new(take));
@@ -54,13 +55,13 @@ impl PreadPool {
 fn serve(sources: &Sources, take: &Mutex<Receiver<ReadRequest>>, give: &Sender<ReadDone>) {
     loop {
         let request = take.lock().expect("nothing panics while it is held").recv();
-        let Ok(ReadRequest { slab, file, span, mut slot }) = request else { return };
+        let Ok(ReadRequest { tag, file, span, mut slot }) = request else { return };
         let start = Instant::now();
         let result = match slot.target(span) {
             Some(target) => sources.files[file].read(target, span.offset, span.needed),
             None => sources.mappings[file].fetch(span.offset, span.needed),
         };
-        if give.send(ReadDone { slab, slot, result, time: start..Instant::now() }).is_err() {
+        if give.send(ReadDone { tag, slot, result, time: start..Instant::now() }).is_err() {
             return;
         }
     }
@@ -99,19 +100,19 @@ impl Drop for PreadPool {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::io::Fits;
+    use crate::io::mode::Fits;
     use crate::slot::Slot;
 
     #[test]
     fn an_error_of_the_system_comes_back_with_its_slot() {
         // A process's memory where nothing is mapped: a file that gives EIO to anybody.
-        let file = ModelFile::open_buffered(std::path::Path::new("/proc/self/mem"), Fits::Yes).unwrap();
-        let files: Arc<[ModelFile]> = Arc::new([file]);
+        let file = OpenFile::open_buffered(std::path::Path::new("/proc/self/mem"), Fits::Yes).unwrap();
+        let files: Arc<[OpenFile]> = Arc::new([file]);
         let mut pool = PreadPool::new(&files, &[], 2);
-        for id in 0..3 {
+        for tag in 0..3 {
             let mut slot = Slot::new(5000).unwrap();
             let span = slot.fill_for(4096, 5000);
-            pool.submit(ReadRequest { slab: crate::SlabId::at(id), file: 0, span, slot });
+            pool.submit(ReadRequest { tag, file: 0, span, slot });
         }
         for _ in 0..3 {
             let done = pool.wait(PATIENCE).expect("an answer");

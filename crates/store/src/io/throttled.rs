@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{ReadDone, ReadRequest, Reader};
-use crate::SlabId;
+use crate::io::reader::{ReadDone, ReadRequest, Reader};
 
 /// A reader behind a slower disk.
 pub(crate) struct Throttled {
@@ -17,7 +16,7 @@ pub(crate) struct Throttled {
     /// When the slower disk will be done with all that it was asked for.
     free_at: Instant,
     /// From when to when the slower disk works on a request that is under way.
-    planned: HashMap<SlabId, (Instant, Instant)>,
+    planned: HashMap<u64, (Instant, Instant)>,
     /// Done too early.
     held: Vec<ReadDone>,
 }
@@ -30,7 +29,7 @@ impl Throttled {
 
     /// Keeps what is done until its time.
     fn hold(&mut self, mut done: ReadDone) {
-        if let Some((from, until)) = self.planned.remove(&done.slab) {
+        if let Some((from, until)) = self.planned.remove(&done.tag) {
             done.time = from..until.max(done.time.end);
         }
         self.held.push(done);
@@ -47,7 +46,7 @@ impl Reader for Throttled {
         let from = self.free_at.max(Instant::now());
         let takes = Duration::from_secs_f64(request.span.needed as f64 / self.bytes_per_second);
         self.free_at = from + takes;
-        self.planned.insert(request.slab, (from, self.free_at));
+        self.planned.insert(request.tag, (from, self.free_at));
         self.inner.submit(request);
     }
 

@@ -13,27 +13,27 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::ModelFile;
+use crate::io::open_file::OpenFile;
 #[cfg(target_os = "linux")]
-use super::file::alignment;
-use crate::slot::ALIGNMENT;
+use crate::io::open_file::alignment;
+use crate::io::span::ALIGNMENT;
 
 /// What the names begin with; the rest is the process and a number.
 const PREFIX: &str = "ssd-llm-kv-";
 
-impl ModelFile {
+impl OpenFile {
     /// Makes a file without a name in a folder, which is made if it is not there. Nobody but its user may open it while it
     /// has a name. It is read and written past the page cache; where the system refuses that, a warning says so.
     ///
     /// Errors: the folder or the file cannot be made.
-    pub(crate) fn unnamed(folder: &Path) -> Result<ModelFile> {
+    pub(crate) fn unnamed(folder: &Path) -> Result<OpenFile> {
         fs::create_dir_all(folder)?;
         remove_left(folder);
         match create(folder, direct_flags()).and_then(direct) {
-            Ok(file) => Ok(ModelFile::of(file, true)),
+            Ok(file) => Ok(OpenFile::of(file, true)),
             Err(refused) if matches!(refused.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
                 tracing::warn!("keys and values go through the page cache: {} refuses direct writes", folder.display());
-                Ok(ModelFile::of(create(folder, 0)?, false))
+                Ok(OpenFile::of(create(folder, 0)?, false))
             }
             Err(error) => Err(error),
         }
@@ -125,7 +125,7 @@ mod tests {
         gone.wait().unwrap();
         let names = [&format!("{PREFIX}{dead}-0"), &format!("{PREFIX}{}-77", std::process::id()), "notes", PREFIX];
         names.iter().for_each(|name| fs::write(folder.path().join(name), "x").unwrap());
-        let file = ModelFile::unnamed(folder.path()).unwrap();
+        let file = OpenFile::unnamed(folder.path()).unwrap();
         let is_there = names.map(|name| folder.path().join(name).exists());
         assert_eq!(is_there, [false, true, true, true]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "the new one has no name");
@@ -136,7 +136,7 @@ mod tests {
     fn a_full_disk_is_told() {
         let full = File::options().write(true).read(true).open("/dev/full");
         let Ok(full) = full else { return };
-        let error = ModelFile::of(full, true).write(&[0; 4096], 0).unwrap_err();
+        let error = OpenFile::of(full, true).write(&[0; 4096], 0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }
 }

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 
-use super::short_reads::advance;
-use super::{ModelFile, ReadDone, ReadRequest, Reader};
-use crate::slot::{ALIGNMENT, Arena, Slot};
+use crate::io::open_file::OpenFile;
+use crate::io::reader::{ReadDone, ReadRequest, Reader};
+use crate::io::short_reads::advance;
+use crate::io::span::ALIGNMENT;
+use crate::slot::{Arena, Slot};
 
 /// How long the end of a ring waits for reads that are under way before it leaves them and their memory to the system.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +28,7 @@ const MIN_ENTRIES: u32 = 8;
 pub(crate) struct Uring {
     /// Taken away only when the ring must outlive this.
     ring: Option<IoUring>,
-    files: Arc<[ModelFile]>,
+    files: Arc<[OpenFile]>,
     /// The requests under way; an entry's `user_data` is its index here.
     pending: Vec<Option<Pending>>,
     /// Requests that wait for room in the queue.
@@ -44,7 +46,7 @@ impl Uring {
     /// Makes a queue for `depth` requests at once. `slots` are those that it will fill most often.
     ///
     /// Errors: the system has no io_uring, refuses it or lacks a part of it.
-    pub(crate) fn new(files: &Arc<[ModelFile]>, depth: usize, slots: &[Slot]) -> Result<Uring> {
+    pub(crate) fn new(files: &Arc<[OpenFile]>, depth: usize, slots: &[Slot]) -> Result<Uring> {
         let entries = u32::try_from(depth).unwrap_or(MIN_ENTRIES).max(MIN_ENTRIES).next_power_of_two();
         let ring = open(entries)?;
         let registered = slots.first().and_then(Slot::arena).map(Arc::clone);
@@ -132,9 +134,9 @@ impl Uring {
                 self.waiting.push_back(index);
                 continue;
             };
-            let Pending { request: ReadRequest { slab, slot, .. }, start, .. } =
+            let Pending { request: ReadRequest { tag, slot, .. }, start, .. } =
                 self.pending[index].take().expect("looked at just now");
-            return Some(ReadDone { slab, slot, result, time: start..Instant::now() });
+            return Some(ReadDone { tag, slot, result, time: start..Instant::now() });
         }
     }
 }
@@ -219,20 +221,19 @@ impl Drop for Uring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::SlabTable;
-    use crate::io::Fits;
+    use crate::io::mode::Fits;
     use std::io::Write;
 
-    fn files(bytes: &[u8]) -> Arc<[ModelFile]> {
+    fn files(bytes: &[u8]) -> Arc<[OpenFile]> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        Arc::new([ModelFile::open_buffered(file.path(), Fits::Yes).unwrap()])
+        Arc::new([OpenFile::open_buffered(file.path(), Fits::Yes).unwrap()])
     }
 
-    fn request(slab: usize, offset: u64, len: usize) -> ReadRequest {
+    fn request(tag: u64, offset: u64, len: usize) -> ReadRequest {
         let mut slot = Slot::new(len).unwrap();
         let span = slot.fill_for(offset, len);
-        ReadRequest { slab: SlabTable::of_lens(&[1; 64]).ids().nth(slab).unwrap(), file: 0, span, slot }
+        ReadRequest { tag, file: 0, span, slot }
     }
 
     #[test]
@@ -243,11 +244,11 @@ mod tests {
         let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7) as u8).collect();
         let mut ring = Uring::new(&files(&bytes), 2, &[]).unwrap();
         for i in 0..40 {
-            ring.submit(request(i, (i * 4000) as u64, 3000 + i));
+            ring.submit(request(i, i * 4000, 3000 + i as usize));
         }
         for _ in 0..40 {
             let done = ring.wait(Duration::from_secs(10)).expect("the disk answers");
-            let (at, slab) = (done.slab.index() * 4000, done.slot.slab());
+            let (at, slab) = (done.tag as usize * 4000, done.slot.slab());
             assert!(done.result.is_ok() && slab == &bytes[at..at + slab.len()]);
         }
         assert!(ring.wait(Duration::ZERO).is_none());

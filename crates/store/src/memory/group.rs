@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Reread, Room, value};
+use crate::memory::reread::{Reread, value};
+use crate::memory::room::Room;
 
 /// Version 1 writes "no limit" as a number of about 2^63, which is also more than any machine has.
 const NO_LIMIT: u64 = 1 << 60;

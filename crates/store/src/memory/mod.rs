@@ -4,17 +4,13 @@
 //! limit. [`available_memory`] is asked when a budget is chosen; who has to look again and again
 //! keeps `Groups`, whose files stay open. What is done about a shortage is not decided here.
 
+mod available;
 #[cfg(target_os = "linux")]
-mod group;
+pub(crate) mod group;
 mod peak;
 #[cfg(target_os = "linux")]
-mod reread;
-mod room;
+pub(crate) mod reread;
+pub(crate) mod room;
 
-#[cfg(target_os = "linux")]
-pub(crate) use group::{Groups, unified_folders};
+pub use available::available_memory;
 pub use peak::peak_memory;
-#[cfg(target_os = "linux")]
-pub(crate) use reread::{Reread, value};
-pub(crate) use room::Room;
-pub use room::available_memory;

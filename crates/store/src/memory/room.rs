@@ -1,6 +1,4 @@
-//! Bounds on memory: what there is in all, and what is left.
-
-use sysinfo::{MemoryRefreshKind, System};
+//! A bound on memory: how much there is, and how much is left.
 
 /// A bound on memory and what is left below it, in bytes. Swap counts for neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,41 +7,4 @@ pub(crate) struct Room {
     pub(crate) available: u64,
     /// What there is in all.
     pub(crate) total: u64,
-}
-
-/// Bytes that the process can still take without pushing the system into swap.
-///
-/// The smallest of what the system calls available and what each memory control group around the process has left
-/// (Linux), where page cache that the group would give up counts as left.
-pub fn available_memory() -> u64 {
-    let groups = group_rooms().into_iter().map(|room| room.available);
-    groups.fold(machine_room().available, u64::min)
-}
-
-fn machine_room() -> Room {
-    let mut system = System::new();
-    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    Room { available: system.available_memory(), total: system.total_memory() }
-}
-
-#[cfg(target_os = "linux")]
-fn group_rooms() -> Vec<Room> {
-    let groups = super::Groups::open(std::path::Path::new("/"));
-    groups.rooms().collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn group_rooms() -> Vec<Room> {
-    Vec::new()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_available_is_some_and_below_the_machine() {
-        let (available, machine) = (available_memory(), machine_room());
-        assert!(available > 0 && available <= machine.total);
-    }
 }

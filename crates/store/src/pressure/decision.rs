@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::memory::Room;
+use crate::memory::room::Room;
 
 /// A step is whole units, each this part of what is pinned: fine enough to cost little when it was not needed, and after
 /// eleven steps half is gone.

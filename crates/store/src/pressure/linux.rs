@@ -9,7 +9,9 @@ use std::path::Path;
 use nix::sys::resource::{UsageWho, getrusage};
 
 use super::decision::{Observation, distance_to_floor};
-use crate::memory::{Groups, Reread, Room, unified_folders, value};
+use crate::memory::group::{Groups, unified_folders};
+use crate::memory::reread::{Reread, value};
+use crate::memory::room::Room;
 
 pub(super) struct System {
     machine: Option<Reread>,

@@ -15,6 +15,4 @@ mod system;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 #[path = "elsewhere.rs"]
 mod system;
-mod watch;
-
-pub(crate) use watch::Watch;
+pub(crate) mod watch;

@@ -61,7 +61,7 @@ impl Next {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Room;
+    use crate::memory::room::Room;
 
     #[test]
     fn a_watch_with_nothing_pinned_asks_for_nothing() {

@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::SpilledPart;
-use super::layout::Layout;
-use super::read_ahead::PartsAhead;
-use crate::io::{ModelFile, PreadPool};
+use crate::error::StoreError;
+use crate::io::open_file::OpenFile;
+use crate::io::pread::PreadPool;
+use crate::ledger::{Ledger, Reservation};
 use crate::plan::DEPTH;
-use crate::{Ledger, ReadStats, Reservation, StoreError};
+use crate::spill::layout::Layout;
+use crate::spill::read_ahead::{PartsAhead, SpilledPart};
+use crate::stats::ReadStats;
 
 /// A file for records that memory has no room for. It has no name, so whatever ends the program, the system frees it.
 pub struct SpillFile {
     folder: PathBuf,
-    file: Arc<[ModelFile]>,
+    file: Arc<[OpenFile]>,
     ahead: PartsAhead,
     _counted: Reservation,
 }
@@ -31,7 +33,7 @@ impl SpillFile {
     ) -> Result<SpillFile, StoreError> {
         let failed = |source| StoreError::Spill { folder: folder.display().to_string(), doing: "make", source };
         let counted = ledger.reserve("KV read-ahead", SpillFile::buffer_bytes(part_bytes, n_records))?;
-        let file: Arc<[ModelFile]> = Arc::new([ModelFile::unnamed(folder).map_err(failed)?]);
+        let file: Arc<[OpenFile]> = Arc::new([OpenFile::unnamed(folder).map_err(failed)?]);
         let layout = Layout::new(part_bytes, n_records);
         let slots = layout.slots()?;
         let reader = PreadPool::new(&file, &[], DEPTH);

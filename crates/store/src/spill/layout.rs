@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use crate::StoreError;
-use crate::slot::{ALIGNMENT, Arena, Slot, slot_bytes};
+use crate::error::StoreError;
+use crate::io::span::ALIGNMENT;
+use crate::slot::{Arena, Slot, slot_bytes};
 
 /// A read brings about so much: beyond it, disks are no faster.
 const STRETCH_BYTES: usize = 1 << 20;
@@ -15,14 +16,14 @@ const STRETCH_BYTES: usize = 1 << 20;
 /// The places of a spill file.
 #[derive(Debug)]
 pub(super) struct Layout {
-    parts: Vec<Part>,
+    parts: Vec<Places>,
     n_records: usize,
     /// Records in a stretch.
     stretch_len: usize,
 }
 
 #[derive(Debug)]
-struct Part {
+struct Places {
     bytes: usize,
     /// From one record to the next.
     stride: usize,
@@ -36,11 +37,11 @@ impl Layout {
         let mut offset = 0;
         let part = |&bytes: &usize| {
             let stride = bytes.next_multiple_of(ALIGNMENT);
-            let part = Part { bytes, stride, offset };
+            let part = Places { bytes, stride, offset };
             offset += (n_records * stride) as u64;
             part
         };
-        let parts: Vec<Part> = part_bytes.iter().map(part).collect();
+        let parts: Vec<Places> = part_bytes.iter().map(part).collect();
         let stride = parts.iter().map(|part| part.stride).max().unwrap_or(ALIGNMENT).max(ALIGNMENT);
         let stretch_len = (STRETCH_BYTES / stride).clamp(1, n_records.max(1));
         Layout { parts, n_records, stretch_len }
@@ -62,7 +63,7 @@ impl Layout {
 
     /// Where a part of a record begins.
     pub(super) fn offset(&self, part: usize, record: u32) -> u64 {
-        let Part { stride, offset, .. } = self.parts[part];
+        let Places { stride, offset, .. } = self.parts[part];
         offset + u64::from(record) * stride as u64
     }
 

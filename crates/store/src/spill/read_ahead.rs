@@ -8,10 +8,10 @@ use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
 use std::time::Instant;
 
-use super::layout::Layout;
-use crate::io::{DISK_PATIENCE, ReadDone, ReadRequest, Reader};
+use crate::io::reader::{DISK_PATIENCE, ReadDone, ReadRequest, Reader};
 use crate::slot::Slot;
-use crate::{ReadStats, SlabId};
+use crate::spill::layout::Layout;
+use crate::stats::ReadStats;
 
 /// The parts that are being read and used.
 pub(super) struct PartsAhead {
@@ -19,7 +19,7 @@ pub(super) struct PartsAhead {
     reader: Box<dyn Reader>,
     /// Of each stretch, the records that are wanted.
     wanted: Vec<Range<u32>>,
-    buffers: [Buffer; 2],
+    buffers: [PartBuffer; 2],
     /// The part that is asked for next, and the buffer that it goes into.
     next: usize,
     turn: usize,
@@ -30,7 +30,7 @@ pub(super) struct PartsAhead {
 }
 
 /// One part of all wanted records.
-struct Buffer {
+struct PartBuffer {
     /// A slot for each stretch; none while it is being read.
     slots: Vec<Option<Slot>>,
     n_under_way: usize,
@@ -63,7 +63,7 @@ impl PartsAhead {
     pub(super) fn new(layout: Layout, slots: Vec<Slot>, reader: Box<dyn Reader>) -> PartsAhead {
         let mut slots = slots.into_iter().map(Some);
         let mut buffer =
-            || Buffer { slots: slots.by_ref().take(layout.n_stretches()).collect(), n_under_way: 0, error: None };
+            || PartBuffer { slots: slots.by_ref().take(layout.n_stretches()).collect(), n_under_way: 0, error: None };
         PartsAhead {
             wanted: layout.ranges(&[]),
             buffers: [buffer(), buffer()],
@@ -177,8 +177,8 @@ impl PartsAhead {
         let mut slot = self.buffers[buffer].slots[stretch].take().expect("a buffer is filled once at a time");
         let len = records.len() * self.layout.stride(part);
         let span = slot.fill_for(self.layout.offset(part, records.start), len);
-        let slab = SlabId::at(buffer * self.layout.n_stretches() + stretch);
-        self.reader.submit(ReadRequest { slab, file: 0, span, slot });
+        let tag = (buffer * self.layout.n_stretches() + stretch) as u64;
+        self.reader.submit(ReadRequest { tag, file: 0, span, slot });
         self.buffers[buffer].n_under_way += 1;
     }
 
@@ -193,7 +193,7 @@ impl PartsAhead {
 
     /// Waits for a read and puts its slot back.
     fn file_one(&mut self) -> Result<()> {
-        let Some(ReadDone { slab, slot, result, time }) = self.reader.wait(DISK_PATIENCE) else {
+        let Some(ReadDone { tag, slot, result, time }) = self.reader.wait(DISK_PATIENCE) else {
             self.is_stale = true;
             let seconds = DISK_PATIENCE.as_secs();
             return Err(Error::new(ErrorKind::TimedOut, format!("the disk has not answered for {seconds} seconds")));
@@ -201,7 +201,8 @@ impl PartsAhead {
         let from = self.counted_until.map_or(time.start, |until| until.max(time.start));
         self.stats.busy += time.end.saturating_duration_since(from);
         self.counted_until = Some(self.counted_until.map_or(time.end, |until| until.max(time.end)));
-        let (buffer, stretch) = (slab.index() / self.layout.n_stretches(), slab.index() % self.layout.n_stretches());
+        let (tag, n_stretches) = (tag as usize, self.layout.n_stretches());
+        let (buffer, stretch) = (tag / n_stretches, tag % n_stretches);
         let buffer = &mut self.buffers[buffer];
         buffer.n_under_way -= 1;
         match result {

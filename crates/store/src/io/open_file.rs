@@ -5,42 +5,43 @@ use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::short_reads::read_whole;
-use super::{Fits, cached};
-use crate::slot::ALIGNMENT;
+use crate::io::cached;
+use crate::io::mode::Fits;
+use crate::io::short_reads::read_whole;
+use crate::io::span::ALIGNMENT;
 
 /// An open model file.
 #[derive(Debug)]
-pub(crate) struct ModelFile {
+pub(crate) struct OpenFile {
     file: File,
     direct: bool,
 }
 
-impl ModelFile {
+impl OpenFile {
     /// Opens a file to be read through the page cache.
     ///
     /// Errors: it cannot be opened.
-    pub(crate) fn open_buffered(path: &Path, fits: Fits) -> Result<ModelFile> {
+    pub(crate) fn open_buffered(path: &Path, fits: Fits) -> Result<OpenFile> {
         let file = File::open(path)?;
         if fits == Fits::No {
             read_no_further(&file);
         }
-        Ok(ModelFile { file, direct: false })
+        Ok(OpenFile { file, direct: false })
     }
 
     /// Opens a file to be read past the page cache, and tries a read, since some systems refuse only then.
     ///
     /// Errors: it cannot be opened, or direct reads are refused; the message says by what.
-    pub(crate) fn open_direct(path: &Path) -> Result<ModelFile> {
+    pub(crate) fn open_direct(path: &Path) -> Result<OpenFile> {
         // Plain errors, such as a missing file, are told as they are.
         let plain = File::open(path)?;
         let file = direct(path, plain)?;
-        Ok(ModelFile { file, direct: true })
+        Ok(OpenFile { file, direct: true })
     }
 
     /// A file that is open already; `direct` if it is past the page cache.
-    pub(super) fn of(file: File, direct: bool) -> ModelFile {
-        ModelFile { file, direct }
+    pub(super) fn of(file: File, direct: bool) -> OpenFile {
+        OpenFile { file, direct }
     }
 
     /// The file itself.
