@@ -70,7 +70,7 @@ impl ModelFiles {
     pub(crate) fn verify(&self) -> Result<(), StoreError> {
         for (file, (path, stamp)) in self.paths.iter().zip(&self.stamps).enumerate() {
             let changed = |what: &str| StoreError::Changed { path: path.display().to_string(), what: what.to_owned() };
-            if self.open.mappings.get(file).is_some_and(|mapping| mapping.was_lost()) {
+            if self.open.was_lost(file) {
                 return Err(changed("parts of it could not be read"));
             }
             let Some(stamp) = stamp else { continue };

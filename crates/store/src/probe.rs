@@ -89,8 +89,8 @@ impl Turn {
                     break;
                 };
                 let slab = probe.table.get(id);
-                let span = slot.fill_for(slab.offset, slab.len);
-                self.reader.submit(ReadRequest { tag: id.index() as u64, file: slab.file, span, slot });
+                let span = slot.fill_for(slab.file, slab.offset, slab.len);
+                self.reader.submit(ReadRequest { tag: id.index() as u64, span, slot });
                 asked += slab.len as u64;
                 under_way += 1;
             }

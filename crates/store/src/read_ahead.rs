@@ -175,9 +175,9 @@ impl ReadAhead {
 
     fn submit(&mut self, table: &SlabTable, id: SlabId, mut slot: Slot, wanted: Wanted) {
         let slab = table.get(id);
-        let span = slot.fill_for(slab.offset, slab.len);
+        let span = slot.fill_for(slab.file, slab.offset, slab.len);
         self.in_flight.push(InFlight { slab: id, wanted });
-        self.reader.submit(ReadRequest { tag: id.index() as u64, file: slab.file, span, slot });
+        self.reader.submit(ReadRequest { tag: id.index() as u64, span, slot });
     }
 
     /// Files a slot whose read is complete, waiting for one at most this long.

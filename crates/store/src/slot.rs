@@ -37,8 +37,8 @@ pub(crate) struct Slot {
 enum Backing {
     /// A part of an arena that belongs to this slot alone.
     Memory { arena: Arc<Arena>, at: usize, capacity: usize },
-    /// Wherever the slab lies in the mapped file.
-    Window { file: Arc<Mapping>, at: usize },
+    /// Wherever the slab lies in one of the mapped files.
+    Window { files: Arc<[Mapping]>, file: usize, at: usize },
 }
 
 /// Bytes of a slot for a slab of `len` bytes, wherever it lies.
@@ -81,27 +81,29 @@ impl Slot {
         Ok(Arena::cut(std::iter::once(len))?.pop().expect("one length makes one slot"))
     }
 
-    /// A slot that shows slabs where they lie in a mapped file.
-    pub(crate) fn window(file: &Arc<Mapping>) -> Slot {
-        Slot { backing: Backing::Window { file: Arc::clone(file), at: 0 }, start: 0, len: 0 }
+    /// A slot that shows slabs where they lie in mapped files.
+    pub(crate) fn window(files: &Arc<[Mapping]>) -> Slot {
+        Slot { backing: Backing::Window { files: Arc::clone(files), file: 0, at: 0 }, start: 0, len: 0 }
     }
 
-    /// Prepares the slot for a slab of `len` bytes at `offset` in the file and says what to read into [`Slot::target`].
+    /// Prepares the slot for a slab of `len` bytes at `offset` in a file; returns what to read into it.
     ///
     /// Panics if the slot is too small for it.
-    pub(crate) fn fill_for(&mut self, offset: u64, len: usize) -> Span {
+    pub(crate) fn fill_for(&mut self, file: usize, offset: u64, len: usize) -> Span {
         let aligned = offset - offset % ALIGNMENT as u64;
         self.start = usize::try_from(offset - aligned).expect("less than a block");
         self.len = len;
         let needed = self.start + len;
-        let span = Span { offset: aligned, len: needed.next_multiple_of(ALIGNMENT), needed };
+        let span = Span { file, offset: aligned, len: needed.next_multiple_of(ALIGNMENT), needed };
         match &mut self.backing {
             Backing::Memory { capacity, .. } => {
                 assert!(span.len <= *capacity, "a slab of {len} bytes in a slot of {capacity}");
             }
-            Backing::Window { file, at } => {
+            Backing::Window { files, file: shown, at } => {
+                *shown = file;
                 *at = usize::try_from(aligned).expect("a mapped file fits the address space");
-                assert!(*at + needed <= file.len(), "a slab at {offset} in a mapping of {} bytes", file.len());
+                let len = files[file].len();
+                assert!(*at + needed <= len, "a slab at {offset} in a mapping of {len} bytes");
             }
         }
         span
@@ -123,7 +125,7 @@ impl Slot {
                 // SAFETY: inside the arena and this slot's alone, as in `target`.
                 unsafe { std::slice::from_raw_parts(arena.memory.as_ptr().add(at + self.start), self.len) }
             }
-            Backing::Window { file, at } => file.bytes(at + self.start, self.len),
+            Backing::Window { files, file, at } => files[*file].bytes(at + self.start, self.len),
         }
     }
 
@@ -136,12 +138,20 @@ impl Slot {
                 // hold numbers of no meaning until the slot is filled again.
                 let _ = unsafe { arena.memory.unchecked_advise_range(discard(), *at, *capacity) };
             }
-            Backing::Window { file, at } => file.forget(*at, self.start + self.len),
+            Backing::Window { files, file, at } => files[*file].forget(*at, self.start + self.len),
         }
         (self.start, self.len) = (0, 0);
     }
 
-    /// Whether the slot has no memory of its own.
+    /// Fetches the bytes of a window.
+    ///
+    /// Errors: the read failed. Panics if the slot is not a window.
+    pub(crate) fn fetch(&self) -> std::io::Result<()> {
+        let Backing::Window { files, file, at } = &self.backing else { panic!("a slot with memory is read into") };
+        files[*file].fetch(*at as u64, self.start + self.len)
+    }
+
+    /// Whether the slot shows a mapped file instead of having memory.
     pub(crate) fn is_window(&self) -> bool {
         matches!(self.backing, Backing::Window { .. })
     }
@@ -171,8 +181,8 @@ mod tests {
     #[test]
     fn a_span_is_whole_blocks_around_the_slab() {
         let mut slot = Slot::new(5000).unwrap();
-        let span = slot.fill_for(4096 + 100, 5000);
-        assert_eq!(span, Span { offset: 4096, len: 8192, needed: 5100 });
+        let span = slot.fill_for(2, 4096 + 100, 5000);
+        assert_eq!(span, Span { file: 2, offset: 4096, len: 8192, needed: 5100 });
         let target = slot.target(span).unwrap();
         (target[100], target[5099]) = (7, 9);
         assert_eq!(target.as_ptr() as usize % ALIGNMENT, 0);
@@ -184,7 +194,7 @@ mod tests {
         for len in [1, 4096, 4097, 10_000] {
             for offset in [0, 1, 4095, 4096, 12_345] {
                 let mut slot = Slot::new(len).unwrap();
-                let span = slot.fill_for(offset, len);
+                let span = slot.fill_for(0, offset, len);
                 assert!(span.offset <= offset && span.offset + span.needed as u64 == offset + len as u64);
             }
         }
@@ -195,7 +205,7 @@ mod tests {
         let lens = [5000, 1, 4096, 9000];
         let mut slots = Arena::cut(lens.into_iter()).unwrap();
         for (i, slot) in (1u8..).zip(&mut slots) {
-            let span = slot.fill_for(100, lens[usize::from(i) - 1]);
+            let span = slot.fill_for(0, 100, lens[usize::from(i) - 1]);
             slot.target(span).unwrap().fill(i);
         }
         slots[2].release();

@@ -19,7 +19,6 @@ use model::{Matrix, ModelSpec, Part, TensorId, Vector};
 use crate::cache::Cache;
 use crate::error::StoreError;
 use crate::io::mode::{Fits, IoMode};
-use crate::io::open_files::{OpenFiles, Way};
 use crate::io::reader::Reader;
 use crate::io::throttled::Throttled;
 use crate::ledger::{Ledger, Reservation};
@@ -29,7 +28,7 @@ use crate::pressure::watch::Watch;
 use crate::probe::Probe;
 use crate::read_ahead::ReadAhead;
 use crate::slab::{SlabId, SlabTable};
-use crate::slot::{Arena, Slot};
+use crate::slot::Slot;
 use crate::stats::ReadStats;
 
 /// Enough to outlast a drive's cache and the swings of its speed, little enough to be read in half a second.
@@ -116,13 +115,8 @@ impl WeightStore {
         let fits = if plan.fits() { Fits::Yes } else { Fits::No };
         let files = ModelFiles::open(model_files, spec, options.io, fits)?;
         let table = SlabTable::new(spec)?;
-        let (homes, slots) = match files.open.way {
-            Way::Mapped => (pinned_windows(&files.open, &table, plan), other_windows(&files.open, plan)),
-            _ => (
-                Arena::cut(plan.pins.iter().map(|id| table.get(*id).len))?,
-                Arena::cut((0..plan.n_slots_or_standby()).map(|_| plan.slot_len))?,
-            ),
-        };
+        let homes = files.open.slots(plan.pins.iter().map(|id| table.get(*id).len))?;
+        let slots = files.open.slots((0..plan.n_slots_or_standby()).map(|_| plan.slot_len))?;
         // The reader keeps the memory of slots that are registered with it, so those that may have to release theirs are not.
         let filled_often = if plan.keeps_its_slots() { &slots[..] } else { &[] };
         let reader = paced(files.open.reader(plan.depth, filled_often), options);
@@ -389,14 +383,4 @@ fn paced(reader: Box<dyn Reader>, options: StoreOptions) -> Box<dyn Reader> {
         Some(rate) => Box::new(Throttled::new(reader, rate as f64)),
         None => reader,
     }
-}
-
-/// A window for each pinned slab.
-fn pinned_windows(files: &OpenFiles, table: &SlabTable, plan: &ResidencyPlan) -> Vec<Slot> {
-    plan.pins.iter().map(|id| Slot::window(&files.mappings[table.get(*id).file])).collect()
-}
-
-/// Windows for all others, each on whichever file its slab is in.
-fn other_windows(files: &OpenFiles, plan: &ResidencyPlan) -> Vec<Slot> {
-    (0..plan.n_slots_or_standby()).map(|_| Slot::window(&files.mappings[0])).collect()
 }

@@ -19,7 +19,7 @@ fn visit(table: &SlabTable, cache: &mut Cache, id: SlabId) -> bool {
     let hit = cache.has(id);
     if !hit {
         let mut slot = cache.slot_for(id, Wanted::Cycle).expect("a slot is free");
-        slot.fill_for(table.get(id).offset, table.get(id).len);
+        slot.fill_for(0, table.get(id).offset, table.get(id).len);
         cache.arrived(table, id, slot, Wanted::Cycle);
     }
     let slot = cache.take(id).expect("it has arrived");

@@ -7,21 +7,22 @@ use std::sync::mpsc::channel;
 
 use model::gguf::FileStamp;
 
+use crate::error::StoreError;
 use crate::io::mapping::Mapping;
 use crate::io::mode::{Fits, IoMode};
 use crate::io::open_file::OpenFile;
-use crate::io::pread::PreadPool;
+use crate::io::pread::{PreadPool, read_into};
 use crate::io::reader::{DISK_PATIENCE, Reader};
 #[cfg(target_os = "linux")]
 use crate::io::uring::Uring;
-use crate::slot::Slot;
+use crate::slot::{Arena, Slot};
 
 /// Threads that read a few bytes each: the drive's latency decides then, and many reads may wait for it at once.
 const FEW_READERS: usize = 16;
 
-/// Who moves the bytes.
+/// What moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+enum Way {
     /// io_uring, past the page cache.
     Uring,
     /// Threads with positioned reads.
@@ -34,9 +35,9 @@ pub(crate) enum Way {
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     files: Arc<[OpenFile]>,
-    /// The mapped files, where they are read so.
-    pub(crate) mappings: Vec<Arc<Mapping>>,
-    pub(crate) way: Way,
+    /// The same files mapped, if that is how they are read.
+    mappings: Arc<[Mapping]>,
+    way: Way,
 }
 
 /// A small read that failed.
@@ -93,12 +94,12 @@ impl OpenFiles {
     }
 
     fn read(files: Arc<[OpenFile]>, way: Way) -> OpenFiles {
-        OpenFiles { files, mappings: Vec::new(), way }
+        OpenFiles { files, mappings: Arc::new([]), way }
     }
 
     fn mapped(paths: &[PathBuf], fits: Fits) -> Result<OpenFiles> {
         let files = buffered(paths, fits)?;
-        let mappings = files.iter().map(|f| Mapping::new(f).map(Arc::new)).collect::<Result<_>>()?;
+        let mappings = files.iter().map(Mapping::new).collect::<Result<_>>()?;
         Ok(OpenFiles { files, mappings, way: Way::Mapped })
     }
 
@@ -109,14 +110,32 @@ impl OpenFiles {
         if self.way == Way::Mapped { OpenFiles::streamed(paths).map(Some) } else { Ok(None) }
     }
 
-    /// What a file is now.
+    /// Whether zeros have been used in place of bytes of a mapped file that could not be read.
+    pub(crate) fn was_lost(&self, file: usize) -> bool {
+        self.mappings.get(file).is_some_and(Mapping::was_lost)
+    }
+
+    /// The present state of a file.
     ///
-    /// Errors: what the system says.
+    /// Errors: the system refuses to tell.
     pub(crate) fn stamp(&self, file: usize) -> Result<FileStamp> {
         FileStamp::of(self.files[file].file())
     }
 
-    /// Starts the reader, with `depth` requests under way at once. `slots` are those that it will fill most often.
+    /// Slots for slabs of up to these lengths: windows if the files are mapped.
+    ///
+    /// Errors: the system has no more address space.
+    pub(crate) fn slots(
+        &self,
+        lens: impl Iterator<Item = usize> + Clone,
+    ) -> std::result::Result<Vec<Slot>, StoreError> {
+        match self.way {
+            Way::Mapped => Ok(lens.map(|_| Slot::window(&self.mappings)).collect()),
+            Way::Uring | Way::Threads => Arena::cut(lens),
+        }
+    }
+
+    /// Starts the reader, with up to `depth` requests in flight at once. `slots` are those that it will fill most often.
     pub(crate) fn reader(&self, depth: usize, slots: &[Slot]) -> Box<dyn Reader> {
         #[cfg(target_os = "linux")]
         if self.way == Way::Uring {
@@ -126,7 +145,7 @@ impl OpenFiles {
             }
         }
         let _ = slots;
-        Box::new(PreadPool::new(&self.files, &self.mappings, depth))
+        Box::new(PreadPool::new(&self.files, depth))
     }
 
     /// Reads a few bytes here and there, many at once, and waits no longer than a disk is given to answer.
@@ -140,16 +159,16 @@ impl OpenFiles {
         }
         let (give, done) = channel();
         for share in shares {
-            let (source, give) = (self.source(file), give.clone());
+            let (source, give) = (self.source(), give.clone());
             let read = move || {
                 for (i, offset, len) in share {
-                    let read = source.read(offset, len).map_err(|source| FailedRead { offset, len, source });
+                    let read = source.read(file, offset, len).map_err(|source| FailedRead { offset, len, source });
                     if give.send(read.map(|bytes| (i, bytes))).is_err() {
                         return;
                     }
                 }
             };
-            // They own what they read into, so that a disk which has stopped answering holds up nobody but them.
+            // They own what they read into, so that a disk that does not respond holds up no one else.
             let started = std::thread::Builder::new().name("read-few".to_owned()).stack_size(128 << 10).spawn(read);
             started.map_err(|source| FailedRead { offset: 0, len: 0, source })?;
         }
@@ -163,31 +182,27 @@ impl OpenFiles {
         Ok(())
     }
 
-    fn source(&self, file: usize) -> Source {
-        Source { files: Arc::clone(&self.files), file, mapping: self.mappings.get(file).map(Arc::clone) }
+    fn source(&self) -> Source {
+        let mappings = (self.way == Way::Mapped).then(|| Arc::clone(&self.mappings));
+        Source { files: Arc::clone(&self.files), mappings }
     }
 }
 
-/// One file, for a thread of its own.
+/// The files, for another thread.
 struct Source {
     files: Arc<[OpenFile]>,
-    file: usize,
-    mapping: Option<Arc<Mapping>>,
+    mappings: Option<Arc<[Mapping]>>,
 }
 
 impl Source {
-    /// Reads by way of a slot, since direct reads move whole blocks.
-    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let mut slot = match &self.mapping {
-            Some(mapping) => Slot::window(mapping),
+    /// Reads through a slot, since direct reads move whole blocks.
+    fn read(&self, file: usize, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut slot = match &self.mappings {
+            Some(mappings) => Slot::window(mappings),
             None => Slot::new(len).map_err(Error::other)?,
         };
-        let span = slot.fill_for(offset, len);
-        match (slot.target(span), &self.mapping) {
-            (Some(target), _) => self.files[self.file].read(target, span.offset, span.needed)?,
-            (None, Some(mapping)) => mapping.fetch(span.offset, span.needed)?,
-            (None, None) => unreachable!("a window is of a mapping"),
-        }
+        let span = slot.fill_for(file, offset, len);
+        read_into(&mut slot, span, &self.files)?;
         let bytes = slot.slab().to_vec();
         if slot.is_window() {
             slot.release();

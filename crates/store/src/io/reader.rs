@@ -15,8 +15,6 @@ pub(crate) const DISK_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct ReadRequest {
     /// The caller's name for the request. No two requests in flight at one reader share a tag.
     pub(crate) tag: u64,
-    /// Index of the file among those that the reader was opened on.
-    pub(crate) file: usize,
     /// What to read.
     pub(crate) span: Span,
     /// Where it goes.

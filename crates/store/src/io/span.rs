@@ -6,6 +6,8 @@ pub(crate) const ALIGNMENT: usize = 4096;
 /// A read of whole blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
+    /// Index of the file among those that the reader was opened on.
+    pub(crate) file: usize,
     /// Offset in the file, a multiple of [`ALIGNMENT`].
     pub(crate) offset: u64,
     /// Length in bytes, a multiple of [`ALIGNMENT`].

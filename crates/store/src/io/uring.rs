@@ -84,7 +84,7 @@ impl Uring {
 
     fn entry(&mut self, index: usize) -> squeue::Entry {
         let Pending { request, done, .. } = self.pending[index].as_mut().expect("a waiting request is pending");
-        let fd = Fd(self.files[request.file].file().as_raw_fd());
+        let fd = Fd(self.files[request.span.file].file().as_raw_fd());
         let fixed = match (request.slot.arena(), &self.registered) {
             (Some(arena), Some(registered)) => Arc::ptr_eq(arena, registered),
             _ => false,
@@ -232,8 +232,8 @@ mod tests {
 
     fn request(tag: u64, offset: u64, len: usize) -> ReadRequest {
         let mut slot = Slot::new(len).unwrap();
-        let span = slot.fill_for(offset, len);
-        ReadRequest { tag, file: 0, span, slot }
+        let span = slot.fill_for(0, offset, len);
+        ReadRequest { tag, span, slot }
     }
 
     #[test]

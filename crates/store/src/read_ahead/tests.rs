@@ -1,9 +1,12 @@
 //! Read-ahead and cache together on a disk that is late, broken or dead.
 
+mod orders;
+
 use super::*;
 use crate::fake_disk::{FakeDisk, Faults};
 use crate::plan::{Budget, CachePolicy, PlanOptions, ResidencyPlan, plan};
 use crate::slot::{Arena, slot_bytes};
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 
 struct Setup {
@@ -40,8 +43,9 @@ impl Setup {
     fn take(&mut self, id: SlabId) -> std::io::Result<Slot> {
         let slot = self.read_ahead.take(&self.table, &mut self.cache, id)?;
         let slab = self.table.get(id);
-        let expected: Vec<u8> = (0..slab.len as u64).map(|i| FakeDisk::byte_at(slab.offset + i)).collect();
-        assert!(slot.slab() == expected, "{id:?} has other bytes");
+        assert_eq!(slot.slab().len(), slab.len);
+        let is_right = slot.slab().iter().zip(slab.offset..).all(|(byte, at)| *byte == FakeDisk::byte_at(at));
+        assert!(is_right, "{id:?} has other bytes");
         Ok(slot)
     }
 
@@ -81,7 +85,7 @@ const POLICIES: [CachePolicy; 2] = [CachePolicy::Pin, CachePolicy::Lru];
 #[test]
 fn passes_see_the_right_bytes_whatever_the_disk_does_first() {
     for policy in POLICIES {
-        for (seed, room) in (0..40).flat_map(|seed| [2, 3, 6, 20, 39, 40, 60].map(|room| (seed, room))) {
+        for (seed, room) in (0..10).flat_map(|seed| [2, 3, 6, 20, 39, 40, 60].map(|room| (seed, room))) {
             let mut setup = setup(seed, room, policy, Faults::default());
             for _ in 0..3 {
                 assert_eq!(setup.pass(), None, "{policy:?}, seed {seed}, room for {room}");
@@ -108,7 +112,7 @@ fn every_byte_is_read_once_a_pass() {
 #[test]
 fn a_pass_may_begin_anywhere_and_turn_back() {
     for policy in POLICIES {
-        for (seed, room) in (0..40).flat_map(|seed| [2, 4, 20].map(|room| (seed, room))) {
+        for (seed, room) in (0..10).flat_map(|seed| [2, 4, 20].map(|room| (seed, room))) {
             let mut setup = setup(seed, room, policy, Faults::default());
             for at in [0, 1, 2, 20, 21, 5, 39, 0, 38, 7, 7, 7, 30, 31, 32] {
                 setup.visit(SlabId::at(at)).unwrap();
@@ -120,7 +124,7 @@ fn a_pass_may_begin_anywhere_and_turn_back() {
 #[test]
 fn a_failed_read_is_an_error_once_and_the_next_try_finds_the_slab() {
     for policy in POLICIES {
-        for (seed, broken) in (0..40).flat_map(|seed| [0, 1, 2, 17, 18, 39].map(|broken| (seed, broken))) {
+        for (seed, broken) in (0..10).flat_map(|seed| [0, 1, 2, 17, 18, 39].map(|broken| (seed, broken))) {
             let mut setup = setup(seed, 12, policy, Faults::default());
             let slab = setup.table.get(SlabId::at(broken));
             // Not near its end, where the next slab's first block begins.
@@ -137,7 +141,7 @@ fn a_failed_read_is_an_error_once_and_the_next_try_finds_the_slab() {
 #[test]
 fn memory_is_lent_and_given_up_between_slabs() {
     for policy in POLICIES {
-        for seed in 0..40 {
+        for seed in 0..20 {
             let mut setup = setup(seed, 24, policy, Faults::default());
             for step in 0..120 {
                 let id = SlabId::at(step % 40);
@@ -173,7 +177,7 @@ fn a_disk_that_stops_answering_is_an_error_and_no_hang() {
 #[test]
 fn a_disk_that_grows_slower_and_dies_is_an_error_and_one_that_comes_back_is_none() {
     for policy in POLICIES {
-        for (seed, room) in (0..40).flat_map(|seed| [2, 6, 20].map(|room| (seed, room))) {
+        for (seed, room) in (0..10).flat_map(|seed| [2, 6, 20].map(|room| (seed, room))) {
             let mut setup = setup(seed, room, policy, Faults { fades: true, ..Faults::default() });
             let failed = (0..3).find_map(|_| setup.pass());
             assert!(failed.is_some() || room == 20, "{policy:?}, seed {seed}, room for {room}");
@@ -206,8 +210,13 @@ fn live_through(seed: u64) {
     let lens: Vec<usize> = (0..n).map(|_| 1 + dice.roll(longest)).collect();
     let mut setup = setup_of(&lens, seed, dice.roll(n + 8), POLICIES[dice.roll(2)], Faults::default());
     let (mut next, mut given_up) = (0, 0);
+    let mut expected = VecDeque::new();
+    let some_slabs = |dice: &mut Dice| -> Vec<SlabId> {
+        let (first, step) = (dice.roll(n), 1 + dice.roll(3));
+        (first..first + dice.roll(n)).step_by(step).map(|i| SlabId::at(i % n)).collect()
+    };
     for _ in 0..150 {
-        match dice.roll(20) {
+        match dice.roll(24) {
             0 => next = dice.roll(n),
             1 | 2 => {
                 let lent = [0, 0, dice.roll(3 * longest), dice.roll(n * longest + 1)][dice.roll(4)] as u64;
@@ -229,6 +238,22 @@ fn live_through(seed: u64) {
                 setup.disk.set_faults(Faults { one_in_fails, one_in_hangs, ..Faults::default() });
             }
             6 => setup.disk.set_faults(Faults::default()),
+            7 | 8 => {
+                let slabs = some_slabs(&mut dice);
+                setup.read_ahead.expect(&setup.table, &mut setup.cache, &slabs);
+                expected.extend(slabs);
+            }
+            9 if dice.roll(4) == 0 => {
+                let cycle = some_slabs(&mut dice);
+                setup.read_ahead.set_cycle(&mut setup.cache, cycle);
+            }
+            10 => _ = expected.pop_front(),
+            11..=14 if !expected.is_empty() => {
+                let id = expected.pop_front().expect("looked at just now");
+                let slot = setup.take(id);
+                setup.check(usize::from(slot.is_ok()));
+                slot.into_iter().for_each(|slot| setup.cache.put_back(&setup.table, id, slot));
+            }
             _ => {
                 setup.read_ahead.look(&setup.table, &mut setup.cache);
                 let id = SlabId::at(next);
@@ -245,6 +270,7 @@ fn live_through(seed: u64) {
         setup.check(0);
     }
     setup.disk.set_faults(Faults::default());
+    setup.read_ahead.set_cycle(&mut setup.cache, setup.table.ids().collect());
     setup.cache.lend(&setup.table, 0);
     // What hangs is late, but not for ever.
     (0..10).for_each(|_| setup.settle());
@@ -268,7 +294,7 @@ impl Setup {
 
 #[test]
 fn slots_and_bytes_are_right_whatever_happens_in_whatever_order() {
-    for seed in 0..1500 {
+    for seed in 0..600 {
         if let Err(panic) = std::panic::catch_unwind(|| live_through(seed)) {
             panic!("seed {seed}: {:?}", panic.downcast_ref::<String>());
         }

@@ -36,7 +36,7 @@ impl SpillFile {
         let file: Arc<[OpenFile]> = Arc::new([OpenFile::unnamed(folder).map_err(failed)?]);
         let layout = Layout::new(part_bytes, n_records);
         let slots = layout.slots()?;
-        let reader = PreadPool::new(&file, &[], DEPTH);
+        let reader = PreadPool::new(&file, DEPTH);
         let ahead = PartsAhead::new(layout, slots, Box::new(reader));
         Ok(SpillFile { folder: folder.to_owned(), file, ahead, _counted: counted })
     }
