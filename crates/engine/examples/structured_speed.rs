@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use engine::{
-    EngineOptions, FinishReason, GenerateRequest, Generation, Grammar, GrammarCompiler, Limits, LoadedModel, ModelFile,
-    SamplingOptions, Scheduler,
+    Engine, EngineOptions, FinishReason, GenerateRequest, Generation, Grammar, GrammarCompiler, Limits, ModelFile,
+    SamplingOptions,
 };
 use model::EncodeOptions;
 use serde_json::json;
@@ -23,7 +23,7 @@ type AnyError = Box<dyn std::error::Error>;
 fn main() -> Result<(), AnyError> {
     let path = std::env::args().nth(1).ok_or("usage: structured_speed MODEL.gguf")?;
     let options = EngineOptions { ctx: Some(2048), ..EngineOptions::default() };
-    let mut loaded = ModelFile::open(Path::new(&path))?.load(&options)?;
+    let loaded = ModelFile::open(Path::new(&path))?.load(&options)?;
 
     let before = resident_bytes();
     let start = Instant::now();
@@ -45,35 +45,36 @@ fn main() -> Result<(), AnyError> {
         "required": ["name", "age", "tags"],
     });
     let grammar = Grammar::JsonSchema(json!({ "type": "array", "items": person, "minItems": 100 }));
+    let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages: 0 });
     for temperature in [0.0, 0.8] {
-        compare(&mut loaded, &compiler, &grammar, temperature)?;
+        compare(&mut engine, &compiler, &grammar, temperature)?;
     }
     Ok(())
 }
 
 /// Decodes with and without a grammar in turn.
 fn compare(
-    loaded: &mut LoadedModel,
+    engine: &mut Engine,
     compiler: &GrammarCompiler,
     grammar: &Grammar,
     temperature: f32,
 ) -> Result<(), AnyError> {
     let prompt = "1, 2, 3, 4, 5, 6, 7, 8,";
-    let prompt = loaded.tokenizer.encode(prompt, EncodeOptions { add_special: true, parse_special: false });
+    let prompt = engine.loaded.tokenizer.encode(prompt, EncodeOptions { add_special: true, parse_special: false });
     let (mut plain, mut bound, mut compiling) = (Vec::new(), Vec::new(), Vec::new());
     for seed in 0..ROUNDS as u64 {
         let sampling = SamplingOptions { temperature, seed: Some(seed), ..SamplingOptions::default() };
         let request =
             GenerateRequest { prompt: prompt.clone(), max_tokens: Some(N_TOKENS), sampling, ..Default::default() };
-        // Counting goes on for ever; a text that ends all the same is left out.
-        let generation = generate(loaded, request.clone())?;
+        // Counting has no end; a text that ends all the same is left out.
+        let generation = generate(engine, request.clone())?;
         if generation.finish_reason == FinishReason::Length {
             plain.push(generation.timings.tokens_per_second());
         }
         let start = Instant::now();
         let constraint = compiler.compile(grammar)?;
         compiling.push(milliseconds(start.elapsed()));
-        let generation = generate(loaded, GenerateRequest { constraint: Some(constraint), ..request })?;
+        let generation = generate(engine, GenerateRequest { constraint: Some(constraint), ..request })?;
         if generation.finish_reason == FinishReason::Length {
             bound.push(generation.timings.tokens_per_second());
         }
@@ -90,10 +91,8 @@ fn compare(
     Ok(())
 }
 
-fn generate(loaded: &mut LoadedModel, request: GenerateRequest) -> Result<Generation, AnyError> {
-    let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: 0 });
-    let (model, tokenizer) = (loaded.model.as_mut(), &loaded.tokenizer);
-    Ok(scheduler.run(model, tokenizer, &request, &mut |_| ControlFlow::Continue(()))?)
+fn generate(engine: &mut Engine, request: GenerateRequest) -> Result<Generation, AnyError> {
+    Ok(engine.run(&request, &mut |_| ControlFlow::Continue(()))?)
 }
 
 fn median(values: &mut [f64]) -> f64 {

@@ -55,11 +55,6 @@ impl GenerateRequest {
         };
         self.max_tokens.unwrap_or(most).min(most)
     }
-
-    /// The most tokens that are in the KV cache at once.
-    pub(crate) fn max_len(&self, ctx: usize) -> usize {
-        (self.prompt.len() + self.max_answer(ctx)).min(ctx)
-    }
 }
 
 impl Overflow {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use engine::{EngineOptions, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile, Scheduler};
+use engine::{Engine, EngineOptions, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile};
 use kernels::Kernels;
 use testkit::{TinySpec, temp_model};
 
@@ -39,14 +39,10 @@ fn signature(generation: &Generation) -> (Vec<u32>, Vec<u32>, &str) {
     (generation.tokens.clone(), bits, &generation.text)
 }
 
-fn finish(loaded: &mut LoadedModel, scheduler: &mut Scheduler) -> Vec<Finished> {
+fn finish(engine: &mut Engine) -> Vec<Finished> {
     let mut finished = Vec::new();
-    while !scheduler.is_idle() {
-        finished.extend(scheduler.step(
-            loaded.model.as_mut(),
-            &loaded.tokenizer,
-            &mut |_, _| ControlFlow::Continue(()),
-        ));
+    while !engine.is_idle() {
+        finished.extend(engine.step(&mut |_, _| ControlFlow::Continue(())));
     }
     finished.sort_by_key(|finished| finished.id);
     finished
@@ -64,13 +60,12 @@ fn eight_at_once_say_what_each_says_alone() {
 }
 
 fn check(path: &Path, kernels: &'static Kernels) {
-    let mut loaded = load(path, kernels, 8);
+    let mut engine = Engine::new(load(path, kernels, 8), Limits { max_batch: 8, max_queue: 8, cache_pages: 0 });
     let mut all = |requests: &[GenerateRequest]| {
-        let mut scheduler = Scheduler::new(Limits { max_batch: 8, max_queue: 8, cache_pages: 0 });
         for request in requests {
-            scheduler.submit(loaded.model.as_mut(), request.clone()).expect("the queue has room");
+            engine.submit(request.clone()).expect("the queue has room");
         }
-        finish(&mut loaded, &mut scheduler)
+        finish(&mut engine)
     };
     let together = all(&requests());
     for (i, request) in requests().into_iter().enumerate() {
@@ -78,13 +73,14 @@ fn check(path: &Path, kernels: &'static Kernels) {
         let together = together[i].result.as_ref().expect("it fits the context");
         assert_eq!(signature(together), signature(&alone), "{}, {kernels:?}: request {i}", path.display());
     }
-    assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
+    let kv = engine.loaded.model.kv();
+    assert_eq!(kv.n_free_pages(), kv.n_pages());
 }
 
 #[test]
 fn a_thousand_random_steps_leave_no_page_behind() {
-    let mut loaded = load(&real_model(), Kernels::detect(), 3);
-    let mut scheduler = Scheduler::new(Limits { max_batch: 3, max_queue: 8, cache_pages: 2 });
+    let loaded = load(&real_model(), Kernels::detect(), 3);
+    let mut engine = Engine::new(loaded, Limits { max_batch: 3, max_queue: 8, cache_pages: 2 });
     let mut state = 5u64;
     let mut random = |n: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -95,19 +91,17 @@ fn a_thousand_random_steps_leave_no_page_behind() {
         match random(8) {
             0 => {
                 let request = requests().swap_remove(random(8) as usize);
-                ids.extend(scheduler.submit(loaded.model.as_mut(), request));
+                ids.extend(engine.submit(request));
             }
-            1 if !ids.is_empty() => scheduler.cancel(ids[random(ids.len() as u64) as usize]),
-            _ => {
-                let (model, tokenizer) = (loaded.model.as_mut(), &loaded.tokenizer);
-                n_ended += scheduler.step(model, tokenizer, &mut |_, _| ControlFlow::Continue(())).len();
-            }
+            1 if !ids.is_empty() => engine.cancel(ids[random(ids.len() as u64) as usize]),
+            _ => n_ended += engine.step(&mut |_, _| ControlFlow::Continue(())).len(),
         }
     }
-    n_ended += finish(&mut loaded, &mut scheduler).len();
+    n_ended += finish(&mut engine).len();
     assert_eq!(n_ended, ids.len());
-    scheduler.clear_cache(loaded.model.as_mut());
-    assert_eq!(loaded.model.kv().n_free_pages(), loaded.model.kv().n_pages());
+    engine.clear_cache();
+    let kv = engine.loaded.model.kv();
+    assert_eq!(kv.n_free_pages(), kv.n_pages());
 }
 
 /// A prompt whose beginning is known has the bits that it has without.
@@ -117,14 +111,11 @@ fn what_is_cached_changes_no_bit() {
         let path = temp_model(&TinySpec::from_line(line).build().gguf_bytes());
         for &kernels in Kernels::available() {
             let mut loaded = load(&path, kernels, 1);
+            let n_pages = loaded.model.kv().n_pages();
+            let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages: n_pages });
             for request in requests() {
-                let n_pages = loaded.model.kv().n_pages();
-                let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: n_pages });
-                let mut ask = |loaded: &mut LoadedModel| {
-                    let (model, tokenizer) = (loaded.model.as_mut(), &loaded.tokenizer);
-                    scheduler.run(model, tokenizer, &request, &mut |_| ControlFlow::Continue(())).unwrap()
-                };
-                let (first, again) = (ask(&mut loaded), ask(&mut loaded));
+                let mut ask = || engine.run(&request, &mut |_| ControlFlow::Continue(())).unwrap();
+                let (first, again) = (ask(), ask());
                 assert_eq!(first.cached_tokens, 0);
                 assert!(again.cached_tokens >= 8 || request.prompt.len() <= 8, "{}", again.cached_tokens);
                 assert_eq!(
@@ -134,7 +125,7 @@ fn what_is_cached_changes_no_bit() {
                     kernels.name(),
                     request.prompt.len()
                 );
-                scheduler.clear_cache(loaded.model.as_mut());
+                engine.clear_cache();
             }
         }
     }

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use engine::{
-    Constraint, EngineOptions, Finished, GenerateRequest, Grammar, GrammarCompiler, Limits, LoadedModel, ModelFile,
-    Scheduler, load_tokenizer,
+    Constraint, Engine, EngineOptions, Finished, GenerateRequest, Grammar, GrammarCompiler, Limits, ModelFile,
+    load_tokenizer,
 };
 use model::{EncodeOptions, Tokenizer};
 use serde_json::Value;
@@ -87,21 +87,21 @@ impl Judge {
     }
 }
 
-pub(crate) fn load(path: &Path, ctx: usize) -> LoadedModel {
+pub(crate) fn load(path: &Path, ctx: usize) -> Engine {
     let options = EngineOptions { ctx: Some(ctx), threads: 2, max_sequences: 8, ..EngineOptions::default() };
-    ModelFile::open(path).and_then(|file| file.load(&options)).expect("the model loads")
+    let loaded = ModelFile::open(path).and_then(|file| file.load(&options)).expect("the model loads");
+    Engine::new(loaded, Limits { max_batch: 8, max_queue: usize::MAX, cache_pages: 0 })
 }
 
 /// Runs requests, eight at once; what came of each, in their order.
-pub(crate) fn run_all(loaded: &mut LoadedModel, requests: Vec<GenerateRequest>) -> Vec<Finished> {
-    let mut scheduler = Scheduler::new(Limits { max_batch: 8, max_queue: requests.len(), cache_pages: 0 });
+pub(crate) fn run_all(engine: &mut Engine, requests: Vec<GenerateRequest>) -> Vec<Finished> {
     for request in requests {
-        scheduler.submit(loaded.model.as_mut(), request).expect("the queue has room");
+        engine.submit(request).expect("the queue has room");
     }
     let mut finished = Vec::new();
-    while !scheduler.is_idle() {
+    while !engine.is_idle() {
         let mut on_event = |_, _: engine::Event<'_>| ControlFlow::Continue(());
-        finished.extend(scheduler.step(loaded.model.as_mut(), &loaded.tokenizer, &mut on_event));
+        finished.extend(engine.step(&mut on_event));
     }
     finished.sort_by_key(|finished| finished.id);
     finished

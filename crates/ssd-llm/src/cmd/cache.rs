@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use engine::{DiskCache, EngineOptions, LoadedModel, ModelFile, Scheduler};
+use engine::{DiskCache, Engine, EngineOptions, ModelFile};
 
 use crate::flags::CacheFlags;
 use crate::usage::Usage;
@@ -22,17 +22,16 @@ impl CacheFlags {
     }
 }
 
-/// Lets a scheduler reuse the prompts of the flags' folder, if there is one.
+/// Lets an engine use the folder of the flags, if they name one.
 pub(crate) fn use_folder(
     flags: &CacheFlags,
     file: &ModelFile,
     options: &EngineOptions,
-    loaded: &LoadedModel,
-    scheduler: &mut Scheduler,
+    engine: &mut Engine,
 ) -> anyhow::Result<()> {
     let Some(folder) = flags.folder()? else { return Ok(()) };
     let identity = file.cache_identity(options)?;
-    let disk = DiskCache::open(&folder, identity, loaded.model.page_bytes(), flags.prompt_cache_budget);
-    scheduler.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
+    let disk = DiskCache::open(&folder, identity, engine.loaded.model.page_bytes(), flags.prompt_cache_budget);
+    engine.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 
 use anyhow::{Context, bail};
-use engine::{Event, FinishReason, GenerateRequest, Limits, LoadedModel, ModelFile, Scheduler};
+use engine::{Engine, Event, FinishReason, GenerateRequest, Limits, ModelFile};
 use model::{ChatTemplate, EncodeOptions, RenderOptions};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -46,9 +46,9 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let template = loaded.chat_template()?.ok_or_else(missing)?;
     let cache_pages =
         usize::try_from(loaded.plan.budget.kv_bytes).unwrap_or(usize::MAX) / loaded.model.page_bytes().max(1);
-    let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages });
-    use_folder(&args.cache, &file, &options, &loaded, &mut scheduler)?;
-    interrupt::listen_and_stop(&loaded.stop)?;
+    let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages });
+    use_folder(&args.cache, &file, &options, &mut engine)?;
+    interrupt::listen_and_stop(&engine.loaded.stop)?;
     let request = GenerateRequest {
         max_tokens: args.max_tokens,
         sampling,
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         overflow: args.engine.overflow(args.context_shift),
         ..GenerateRequest::default()
     };
-    let mut talk = Talk { loaded, template, scheduler, request, messages: Vec::new(), last: None };
+    let mut talk = Talk { engine, template, request, messages: Vec::new(), last: None };
     talk.clear(args.system.as_deref());
     let mut lines = Lines::new()?;
     if lines.is_terminal() {
@@ -74,8 +74,8 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
             n_failed += 1;
         }
     }
-    if let Err(error) = talk.scheduler.save(talk.loaded.model.as_mut()) {
-        output::say(&format!("warning: the prompt cache was not written: {error}"));
+    if let Err(error) = talk.engine.save() {
+        output::say(&format!("warning: the prompt cache was not saved: {error}"));
     }
     // At a terminal somebody has seen it; a script sees the status.
     if n_failed > 0 && !lines.is_terminal() {
@@ -91,9 +91,8 @@ struct End;
 
 /// A conversation.
 struct Talk {
-    loaded: LoadedModel,
+    engine: Engine,
     template: ChatTemplate,
-    scheduler: Scheduler,
     /// What each turn asks for, without its prompt.
     request: GenerateRequest,
     messages: Vec<Value>,
@@ -156,11 +155,11 @@ impl Talk {
     /// Answers the last message.
     fn answer(&mut self) -> anyhow::Result<()> {
         let rendered = self.template.render(&RenderOptions::new(&self.messages))?;
-        let tokenizer = &self.loaded.tokenizer;
+        let tokenizer = &self.engine.loaded.tokenizer;
         let has_bos = tokenizer.bos().is_some_and(|bos| rendered.starts_with(tokenizer.token_text(bos).as_ref()));
         let prompt = tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true });
         let request = GenerateRequest { prompt, ..self.request.clone() };
-        let mut progress = Progress::new(&self.loaded.bytes_read);
+        let mut progress = Progress::new(&self.engine.loaded.bytes_read);
         let mut failed = None;
         let mut show = |event: Event<'_>| {
             match event {
@@ -180,9 +179,9 @@ impl Talk {
             }
             if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let result = self.scheduler.run(self.loaded.model.as_mut(), tokenizer, &request, &mut show);
+        let result = self.engine.run(&request, &mut show);
         progress.clear();
-        interrupt::forget(&self.loaded.stop);
+        interrupt::forget(&self.engine.loaded.stop);
         if let Some(error) = failed {
             return Err(error);
         }
@@ -193,7 +192,7 @@ impl Talk {
         if generation.finish_reason == FinishReason::Length {
             output::say("(cut: the limit of tokens was reached, or the context is full)");
         }
-        self.last = Some(output::statistics(&generation, &self.loaded.plan));
+        self.last = Some(output::statistics(&generation, &self.engine.loaded.plan));
         self.messages.push(json!({ "role": "assistant", "content": generation.text }));
         Ok(())
     }

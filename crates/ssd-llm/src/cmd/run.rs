@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use engine::{EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError, Scheduler};
+use engine::{Engine, EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
@@ -39,22 +39,22 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     };
     interrupt::listen_and_stop(&loaded.stop)?;
     let mut screen = Screen::new(args.json, &loaded.bytes_read);
-    let mut scheduler = Scheduler::new(Limits { max_batch: 1, max_queue: 1, cache_pages: loaded.model.kv().n_pages() });
-    use_folder(&args.cache, &file, &options, &loaded, &mut scheduler)?;
-    let mut show = |event: Event| screen.show(event);
-    let result = scheduler.run(loaded.model.as_mut(), &loaded.tokenizer, &request, &mut show);
+    let cache_pages = loaded.model.kv().n_pages();
+    let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages });
+    use_folder(&args.cache, &file, &options, &mut engine)?;
+    let result = engine.run(&request, &mut |event| screen.show(event));
     screen.progress.clear();
     let generation = result?;
     screen.finish()?;
     if generation.finish_reason != FinishReason::Cancelled
-        && let Err(error) = scheduler.save(loaded.model.as_mut())
+        && let Err(error) = engine.save()
     {
         output::say(&format!("warning: cannot write the prompt cache: {error}"));
     }
     if args.json {
-        output::print(&format!("{}\n", output::run_json(&generation, &loaded.plan)))?;
+        output::print(&format!("{}\n", output::run_json(&generation, &engine.loaded.plan)))?;
     }
-    output::say(&output::statistics(&generation, &loaded.plan));
+    output::say(&output::statistics(&generation, &engine.loaded.plan));
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use forward::{KvType, LanguageModel, PAGE_TOKENS, SeqId};
 use model::TokenId;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::common;
+use crate::prompt_cache::common_prefix as common;
 
 const MAGIC: &[u8; 8] = b"ssd-llmK";
 const VERSION: u32 = 1;
@@ -102,20 +102,20 @@ impl DiskCache {
     }
 
     /// The file that begins with most of a prompt, and how much of it.
-    pub(super) fn longest(&self, prompt: &[TokenId]) -> Option<(usize, usize)> {
+    pub(crate) fn longest(&self, prompt: &[TokenId]) -> Option<(usize, usize)> {
         let all = self.entries.iter().map(|entry| common(&entry.tokens, prompt)).enumerate();
         all.max_by_key(|(_, len)| *len)
     }
 
     /// Whether reading the first `len` tokens of a file saves time against computing `n_computed` of them.
-    pub(super) fn is_worth_it(&self, entry: usize, len: usize, n_computed: usize) -> bool {
+    pub(crate) fn is_worth_it(&self, entry: usize, len: usize, n_computed: usize) -> bool {
         let bytes = len.div_ceil(PAGE_TOKENS) * self.page_bytes;
         bytes as f64 / self.bytes_per_second < n_computed as f64 * self.entries[entry].seconds_per_token
     }
 
     /// Makes the first `len` tokens of a file the sequence `seq`; its tokens, or none if the file is not what it was, and is
     /// gone, or there is no room.
-    pub(super) fn restore(
+    pub(crate) fn restore(
         &mut self,
         entry: usize,
         len: usize,
@@ -152,7 +152,7 @@ impl DiskCache {
     /// with are deleted, and the oldest ones if all would be too large.
     ///
     /// Errors: the file cannot be written; the directory is as it was then.
-    pub(super) fn save(
+    pub(crate) fn save(
         &mut self,
         model: &mut dyn LanguageModel,
         seq: SeqId,

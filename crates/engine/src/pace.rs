@@ -17,7 +17,7 @@ const WEIGHT: f64 = 0.3;
 
 /// The number of prompt tokens for the next pass.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Seconds of a pass without prompts.
     decode: Option<f64>,
     n_rows: f64,
@@ -32,12 +32,12 @@ impl Default for Pace {
 impl Pace {
     /// Prompt tokens that the next pass may take in beside those that decode. None before a pass without prompts has been
     /// seen.
-    pub(super) fn n_prompt_rows(&self) -> usize {
+    pub(crate) fn n_prompt_rows(&self) -> usize {
         if self.decode.is_some() { self.n_rows as usize } else { 0 }
     }
 
     /// Learns from a pass with `n_prompt` prompt tokens; one without tokens that decode tells nothing.
-    pub(super) fn observe(&mut self, n_prompt: usize, has_decoding: bool, elapsed: Duration) {
+    pub(crate) fn observe(&mut self, n_prompt: usize, has_decoding: bool, elapsed: Duration) {
         let elapsed = elapsed.as_secs_f64();
         match self.decode {
             _ if !has_decoding => {}
