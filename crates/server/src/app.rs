@@ -1,11 +1,12 @@
 //! State shared by all handlers: the engine, facts about the model, options and counters.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use engine::{GrammarCompiler, LoadedModel, ModelFile, Service};
 use model::gguf::{Array, Metadata, Value as GgufValue};
-use model::{ChatTemplate, ModelSpec, Pooling, Tokenizer};
+use model::{ChatTemplate, ModelSpec, Part, Pooling, Tokenizer};
 use serde_json::{Map, Value, json};
 use store::{Residency, ResidencyPlan, SlabTable};
 
@@ -163,14 +164,13 @@ impl App {
     }
 }
 
-/// Bytes of each layer, and of what is behind the last one, that are pinned and that are streamed.
+/// Pinned and streamed bytes of each layer, and of the output head last.
 fn layers(spec: &ModelSpec, plan: &ResidencyPlan) -> Vec<(u64, u64)> {
     let mut shares = vec![(0, 0); spec.layers.len() + 1];
     let Ok(table) = SlabTable::new(spec) else { return shares };
+    let layers: HashMap<Part, Option<usize>> = spec.walk().map(|used| (used.matrix.part, used.layer)).collect();
     for (slab, residency) in table.all().iter().zip(&plan.residency) {
-        let name = &spec.tensor(slab.part.tensor).name;
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        let share = &mut shares[layer.unwrap_or(spec.layers.len()).min(spec.layers.len())];
+        let share = &mut shares[layers[&slab.part].unwrap_or(spec.layers.len())];
         match residency {
             Residency::Pinned => share.0 += slab.len as u64,
             Residency::Cached | Residency::Streamed => share.1 += slab.len as u64,

@@ -1,8 +1,10 @@
 //! `plan`: how much memory a model needs, and how fast it would run.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use engine::{EngineOptions, MachineSpeed, ModelFile};
+use model::Part;
 use serde_json::{Value, json};
 use store::{Residency, ResidencyPlan, SlabTable};
 
@@ -118,9 +120,9 @@ const SIGNS: usize = 6;
 fn picture(file: &ModelFile, plan: &ResidencyPlan) -> anyhow::Result<String> {
     let table = SlabTable::new(&file.spec)?;
     let mut of_layers = vec![Vec::new(); file.spec.layers.len() + 1];
+    let layer_of: HashMap<Part, Option<usize>> = file.spec.walk().map(|used| (used.matrix.part, used.layer)).collect();
     for (slab, residency) in table.all().iter().zip(&plan.residency) {
-        let layer = file.spec.walk().find(|used| used.matrix.part == slab.part).and_then(|used| used.layer);
-        of_layers[layer.unwrap_or(file.spec.layers.len())].push(*residency);
+        of_layers[layer_of[&slab.part].unwrap_or(file.spec.layers.len())].push(*residency);
     }
     let (head, layers) = of_layers.split_last().expect("the head comes last");
     let mut text = String::new();
