@@ -1,6 +1,6 @@
-//! The one error type of this crate.
+//! [`ModelError`], the error type of this crate.
 
-/// Why a file is not a model that this program can run.
+/// Why a file cannot be run as a model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file could not be opened or read.
@@ -8,18 +8,18 @@ pub enum ModelError {
     Io {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not a GGUF file, or is damaged; the message names the place.
+    /// The file is not a GGUF file or is damaged; the message says where.
     #[error("{0}")]
     Gguf(String),
-    /// A metadata key is missing, has the wrong type or an impossible value.
+    /// A metadata key is missing, or its value has the wrong type or is invalid.
     #[error("metadata key {key}: {problem}")]
     Metadata {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A tensor is missing, unknown to the architecture, or has the wrong shape or type.
@@ -27,21 +27,21 @@ pub enum ModelError {
     Tensor {
         /// The tensor.
         name: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// The file asks for something that this program does not have.
+    /// The file needs something that this program does not support.
     #[error("{0}")]
     Unsupported(String),
     /// The chat template failed to compile or to render.
     #[error("chat template: {0}")]
     Template(String),
-    /// Any of the above, with the file it is about.
+    /// Any of the above, with the file.
     #[error("{path}: {problem}")]
     File {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: Box<ModelError>,
     },
 }

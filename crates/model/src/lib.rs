@@ -1,4 +1,4 @@
-//! What a GGUF file says: its header, the model it describes, its tokenizer and its chat template.
+//! Reads GGUF files: the header, the model that it describes, the tokenizer and the chat template.
 //!
 //! [`gguf::Gguf`] is the parsed header. [`ModelSpec`] describes the network as data (closed enums, one tensor reference
 //! for every weight), [`Tokenizer`] turns text into token ids and back, [`ChatTemplate`] renders messages.

@@ -307,7 +307,7 @@ fn impossible_shapes_are_refused() {
     let countless = [&1u64.to_le_bytes()[..], b"t", &u32::MAX.to_le_bytes(), &[0; 20]].concat();
     refused(GgufWriter::new().tensor_raw(&countless), &["tensor t", "4294967295 dimensions"]);
     let ragged = GgufWriter::new().tensor("t", &[100, 2], ggml_type::Q4_K, [0; 200]);
-    refused(ragged, &["tensor t", "100 weights", "Q4_K blocks of 256"]);
+    refused(ragged, &["tensor t", "100 weights", "256 weights of a Q4_K block"]);
 }
 
 #[test]
@@ -315,8 +315,8 @@ fn products_that_overflow_are_refused() {
     for shape in [&[1 << 62][..], &[1 << 32, 1 << 32], &[1 << 16; 4], &[u64::MAX; 4]] {
         refused(f32_tensor(shape, 4), &["tensor t", "more bytes than a file can have"]);
     }
-    refused(f32_tensor(&[1], 4).claim_offset(u64::MAX - 31), &["tensor t", "beyond what a file can have"]);
-    refused(f32_tensor(&[1 << 61], 4).claim_offset(1 << 63), &["tensor t", "beyond what a file can have"]);
+    refused(f32_tensor(&[1], 4).claim_offset(u64::MAX - 31), &["tensor t", "beyond the end of any file"]);
+    refused(f32_tensor(&[1 << 61], 4).claim_offset(1 << 63), &["tensor t", "beyond the end of any file"]);
 }
 
 #[test]

@@ -241,7 +241,7 @@ fn a_part_of_a_model_with_another_number_of_parts_is_refused() {
 #[test]
 fn a_whole_model_in_the_place_of_a_part_is_refused() {
     let parts = Parts::write(&three()).replace(2, &small());
-    refused(&parts.paths[0], &["tiny-00003-of-00003.gguf", "says part 3 of 3", "a model of its own", "fetch"]);
+    refused(&parts.paths[0], &["tiny-00003-of-00003.gguf", "says part 3 of 3", "a whole model", "fetch"]);
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn parts_that_lack_tensors_or_have_some_too_many_are_refused() {
 #[test]
 fn a_tensor_in_two_parts_is_refused() {
     let parts = Parts::write(&three()).replace(2, &part(2, 3, 5, "t1"));
-    parts.refused(&["tiny-00003-of-00003.gguf", "tensor t1", "in part 2 of the model already", "fetch"]);
+    parts.refused(&["tiny-00003-of-00003.gguf", "tensor t1", "already in part 2 of the model", "fetch"]);
 }
 
 // Made to hurt.

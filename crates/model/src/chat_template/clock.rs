@@ -1,14 +1,14 @@
-//! `strftime_now(format)`: the date for templates that tell the model what day it is.
+//! `strftime_now(format)`: the date, for templates that state it.
 //!
-//! Directives are those of C's `strftime`; one that is unknown stays in the text, as with Python on Linux. The time is
-//! injected by tests and by callers that want the same prompt tomorrow.
+//! Directives are those of C's `strftime`; unknown ones stay in the text, as with Python on Linux. Tests, and callers that
+//! need reproducible prompts, pass the time.
 
 use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use minijinja::{Environment, Error, ErrorKind};
 
-/// Gives the templates of `environment` a clock that stands at `unix_time` (UTC), or the system's local one.
+/// Adds the function to `environment`; its time is `unix_time` in UTC, or now in the local time zone.
 pub(super) fn install(environment: &mut Environment, unix_time: Option<i64>) {
     environment.add_function("strftime_now", move |format: &str| {
         let now = now(unix_time)?;

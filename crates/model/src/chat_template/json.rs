@@ -1,21 +1,21 @@
-//! JSON to template values, and `tojson` as Python's `json.dumps(value, ensure_ascii=False)` writes it.
+//! Converts JSON to template values, and writes `tojson` like Python's `json.dumps(value, ensure_ascii=False)`.
 //!
-//! The library's own `tojson` escapes `<`, `>`, `&` and `'` for web pages; models were trained on what Python writes:
-//! `", "` and `": "` between items, or `","` and a line break with `indent`, keys in their order, floats in Python's form.
+//! The library's `tojson` escapes `<`, `>`, `&` and `'` for web pages; models were trained on Python's output: `", "` and
+//! `": "` as separators, or `","` and a line break with `indent`, keys in insertion order, floats in Python's notation.
 
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 use serde_json::Value as Json;
 
-/// How deep `tojson` follows a value: Python stops at 1000, the JSON that comes in at 128.
+/// How deep `tojson` follows a value. Python stops at 1000; the JSON of a request may be 128 deep.
 const MAX_DEPTH: usize = 200;
 /// The bytes of output that cost one unit of fuel.
 const BYTES_PER_FUEL: usize = 8;
 
-/// What an item counts on top of its text: templates look at each message several times, however short it is.
+/// The bytes that an item counts in addition to its text: templates visit each message several times, however short.
 const ITEM_BYTES: u64 = 250;
 
-/// The size of a value in bytes, as the budget for work counts it.
+/// The size of a value in bytes, for its fuel budget.
 pub(super) fn size(value: &Json) -> u64 {
     let content = match value {
         Json::Null | Json::Bool(_) | Json::Number(_) => 0,
@@ -59,7 +59,7 @@ fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<String, Err
     };
     let separators = match arguments.get::<Option<Vec<String>>>("separators")?.as_deref() {
         Some([item, key]) => (item.clone(), key.clone()),
-        Some(_) => return Err(invalid("separators are a pair of strings".to_owned())),
+        Some(_) => return Err(invalid("separators must be a pair of strings".to_owned())),
         None => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
     };
     let ensure_ascii = arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
@@ -74,7 +74,7 @@ fn tojson(state: &State, value: &Value, arguments: Kwargs) -> Result<String, Err
 struct Writer<'a> {
     state: &'a State<'a, 'a>,
     out: String,
-    /// The length of `out` that fuel was spent for.
+    /// The length of `out` that fuel was spent on.
     paid: usize,
     depth: usize,
     indent: Option<String>,

@@ -1,7 +1,7 @@
-//! Where Python's Jinja differs from the template library: tests, filters and methods.
+//! Tests, filters and methods of Python's Jinja where the template library differs.
 //!
-//! The library is close to Python already. Replaced here: what counts as white space for `strip` and `split`, which
-//! values are sequences, and methods that it lacks. `raise_exception` ends the render with the template's own message.
+//! The library is close to Python. This module replaces the definition of white space for `strip` and `split` and of
+//! sequences, and adds missing methods. `raise_exception` ends the render with the template's message.
 
 use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, escape_formatter, filters};
@@ -42,7 +42,7 @@ fn add_filters(environment: &mut Environment) {
         ValueKind::None => Err(Error::new(ErrorKind::InvalidOperation, "none has no items")),
         _ => filters::list(state, value),
     });
-    // Python's filters give 0 where the library's fail.
+    // Python's filters return 0 where the library's fail.
     environment.add_filter(
         "int",
         |state: &State, value: &Value, default: Option<Value>, base: Option<u32>, named: Kwargs| {
@@ -98,7 +98,7 @@ fn lines(text: &str, keep_ends: bool) -> Vec<&str> {
     lines
 }
 
-/// The value of a float, and nothing for an integer.
+/// The value of a float, `None` for an integer.
 fn float(value: &Value) -> Option<f64> {
     let is_float = value.kind() == ValueKind::Number && !value.is_integer();
     is_float.then(|| f64::try_from(value.clone()).ok()).flatten()
@@ -109,7 +109,7 @@ fn float(value: &Value) -> Option<f64> {
 #[error("raised by the template")]
 struct Raised;
 
-/// Whether the template raised `error` itself.
+/// Whether `error` comes from `raise_exception`.
 pub(super) fn raised(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<Raised>())
 }

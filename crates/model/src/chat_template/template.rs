@@ -22,23 +22,23 @@ pub struct ChatTemplate {
     eos_token: String,
 }
 
-/// What a template sees.
+/// The inputs of a template.
 #[derive(Clone, Debug)]
 pub struct RenderOptions<'a> {
-    /// The conversation: objects with `role`, `content` and whatever else the template reads.
+    /// The conversation: objects with `role`, `content` and any other fields that the template reads.
     pub messages: &'a [Value],
     /// The functions the model may call, in the form its template expects.
     pub tools: Option<&'a [Value]>,
-    /// Whether the prompt ends with the opening of an assistant turn.
+    /// Whether the prompt ends with the start of an assistant turn.
     pub add_generation_prompt: bool,
-    /// Further variables, which override the standard ones.
+    /// Additional variables, which override the standard ones.
     pub variables: Map<String, Value>,
     /// The time that `strftime_now` formats, in seconds since 1970 and as UTC; `None` is now, in the local time zone.
     pub unix_time: Option<i64>,
 }
 
 impl<'a> RenderOptions<'a> {
-    /// Renders `messages` up to the opening of the assistant's turn, without tools.
+    /// Renders `messages` up to the start of the assistant's turn, without tools.
     pub fn new(messages: &'a [Value]) -> Self {
         Self { messages, tools: None, add_generation_prompt: true, variables: Map::new(), unix_time: None }
     }

@@ -1,8 +1,7 @@
-//! [`Gguf`]: what the headers of a model's files say, as one.
+//! [`Gguf`]: the headers of a model's files as one.
 //!
-//! [`Gguf::open`] takes the path of a model, of which it may be one file of several; [`Gguf::parse`] takes anything that
-//! reads and is a whole file. Each header is read in `header`, the files of a split model are found and joined in
-//! `split`.
+//! [`Gguf::open`] takes the path of a model, or of any file of a split one; [`Gguf::parse`] takes any reader of a whole
+//! file. `header` reads each header, `split` finds and joins the files of a split model.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -17,18 +16,18 @@ use crate::error::ModelError;
 /// The header of a GGUF model, which is one file or several.
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    /// The first file's, with the tensors of all.
+    /// That of the first file, with the tensors of all.
     header: Header,
     files: Vec<GgufFile>,
 }
 
 impl Gguf {
-    /// Reads the header of the model at `path`: of that file, and when it is a part of a split model, of all its parts,
-    /// which lie in the same folder.
+    /// Reads the header of the model at `path`; for a part of a split model, those of all its parts, which must be in the
+    /// same directory.
     ///
-    /// Errors: a file cannot be read, is no GGUF file of version 2 or 3, is damaged or cut short, or holds tensors of a
-    /// type that this program does not have; a part is missing, of another model, or named unlike
-    /// `NAME-00001-of-00003.gguf`. The message names the file, the place and the cure.
+    /// Errors: a file cannot be read, is not a GGUF file of version 2 or 3, is damaged or truncated, or holds tensors of an
+    /// unsupported type; a part is missing, belongs to another model, or is not named like `NAME-00001-of-00003.gguf`.
+    /// The message names the file, the place and the cure.
     pub fn open(path: &Path) -> Result<Gguf, ModelError> {
         let given = OpenedFile::open(path)?;
         let (header, files) = match given.header.split {
@@ -38,9 +37,9 @@ impl Gguf {
         Ok(Gguf { header, files })
     }
 
-    /// Reads the header of a file of `file_len` bytes from its start; reads no tensor data.
+    /// Reads the header of a file of `file_len` bytes from its start, and no tensor data.
     ///
-    /// Errors: as [`Gguf::open`], without the name of the file; the file is a part of a split model.
+    /// Errors: as [`Gguf::open`], without the file's name; or the file is a part of a split model.
     pub fn parse(input: impl Read, file_len: u64) -> Result<Gguf, ModelError> {
         let header = Header::read(input, file_len)?;
         match header.split {
@@ -54,7 +53,7 @@ impl Gguf {
         self.header.version
     }
 
-    /// The key-value table; that of the first file.
+    /// The key-value table of the first file.
     pub fn metadata(&self) -> &Metadata {
         &self.header.metadata
     }
@@ -69,17 +68,17 @@ impl Gguf {
         self.header.table.get(name)
     }
 
-    /// Where tensor data starts in the first file, in bytes; a file without tensors may end before.
+    /// Where tensor data starts in the first file, in bytes; a file without tensors may end before it.
     pub fn data_offset(&self) -> u64 {
         self.header.data_offset
     }
 
-    /// The files of the model, which [`TensorInfo::file`] counts: in the order of their numbers, at least one.
+    /// The files of the model in order, at least one; [`TensorInfo::file`] is an index into them.
     pub fn files(&self) -> &[GgufFile] {
         &self.files
     }
 
-    /// The bytes of all files together.
+    /// The length of all files together.
     pub fn file_len(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
     }

@@ -1,8 +1,8 @@
-//! One file of a model on disk: its header, read, and what tells it from another that takes its place.
+//! One file of a model on disk, and how to tell whether it was replaced.
 //!
-//! [`GgufFile`] is what stays known of a file whose header was read, [`FileStamp`] what it was at that moment: whoever
-//! opens it later compares stamps before trusting offsets that the header gave. `OpenedFile` is the two with the header.
-//! Which files make a model is `split`'s business.
+//! [`GgufFile`] records a file whose header was read, [`FileStamp`] its state at that moment: code that opens the file
+//! later compares stamps before it trusts the header's offsets. `OpenedFile` is both with the header. `split` decides which
+//! files make a model.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,18 +15,18 @@ use crate::error::ModelError;
 /// A file of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufFile {
-    /// Where it was opened; empty for what was read without a path.
+    /// Its path; empty if it was read without one.
     pub path: PathBuf,
-    /// Its bytes.
+    /// Its length in bytes.
     pub len: u64,
-    /// What it was when its header was read; `None` for what was read without a path.
+    /// Its state when its header was read; `None` if it was read without a path.
     pub stamp: Option<FileStamp>,
 }
 
-/// What changes when a file is replaced or written to.
+/// Changes when a file is replaced or written to.
 ///
-/// Stamps of a file that nobody touched are equal. A change is missed only where it leaves the length as it was and
-/// comes within the resolution of the file system's clock, or sets the time of modification back.
+/// The stamps of an unchanged file are equal. A change goes unnoticed only if it keeps the length and falls within the
+/// resolution of the file system's clock, or resets the modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStamp {
     len: u64,
@@ -37,16 +37,16 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// The stamp of an open file, as it is now.
+    /// The current stamp of an open file.
     ///
-    /// Errors: what the system says.
+    /// Errors: those of the operating system.
     pub fn of(file: &File) -> io::Result<FileStamp> {
         FileStamp::from_metadata(&file.metadata()?)
     }
 
-    /// The stamp of the file that is at a path now.
+    /// The current stamp of the file at a path.
     ///
-    /// Errors: what the system says.
+    /// Errors: those of the operating system.
     pub fn at(path: &Path) -> io::Result<FileStamp> {
         FileStamp::from_metadata(&fs::metadata(path)?)
     }
@@ -73,21 +73,21 @@ impl OpenedFile {
     /// Errors: the file cannot be read, or [`Header::read`] fails; with the path.
     pub(super) fn open(path: &Path) -> Result<OpenedFile, ModelError> {
         let io_error = |source| ModelError::Io { path: path.display().to_string(), source };
-        // Looked at before it is opened: opening a named pipe would wait for its writer.
+        // Checked before it is opened: opening a named pipe would wait for its writer.
         let about = fs::metadata(path).map_err(io_error)?;
         if !about.is_file() {
-            let kind = if about.is_dir() { "a directory" } else { "no regular file" };
-            return Err(in_file(path)(ModelError::Gguf(format!("this is {kind}: name a .gguf file"))));
+            let kind = if about.is_dir() { "a directory" } else { "not a regular file" };
+            return Err(in_file(path)(ModelError::Gguf(format!("this is {kind}; pass a .gguf file"))));
         }
         let file = File::open(path).map_err(io_error)?;
-        // Before the header, so that a change while it is read is seen later.
+        // Before the header, so that a change during the read is noticed later.
         let stamp = FileStamp::of(&file).map_err(io_error)?;
         let header = Header::read(file, stamp.len).map_err(in_file(path))?;
         Ok(OpenedFile { file: GgufFile { path: path.to_owned(), len: stamp.len, stamp: Some(stamp) }, header })
     }
 }
 
-/// Says which file an error is about.
+/// Adds the file to an error.
 pub(super) fn in_file(path: &Path) -> impl Fn(ModelError) -> ModelError {
     move |problem| ModelError::File { path: path.display().to_string(), problem: Box::new(problem) }
 }

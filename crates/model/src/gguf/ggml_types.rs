@@ -1,8 +1,8 @@
-//! Names of ggml's tensor types, for messages about those that this program cannot compute with.
+//! Names of ggml's tensor types that this program does not support, for error messages.
 //!
-//! The types it can compute with, with their sizes, are the table of formats in the `kernels` crate.
+//! The supported types and their sizes are the table of formats in the `kernels` crate.
 
-/// Type numbers and names, the ones that ggml has removed again included.
+/// Type numbers and names, including the ones that ggml has removed.
 const NAMES: &[(u32, &str)] = &[
     (4, "Q4_2, removed from ggml in 2023"),
     (5, "Q4_3, removed from ggml in 2023"),
@@ -37,7 +37,7 @@ const NAMES: &[(u32, &str)] = &[
     (41, "Q1_0"),
 ];
 
-/// The name of the type with this number, if ggml has or had it and this program does not.
+/// The name of the type with this number, if ggml has or had it and this program does not support it.
 pub(super) fn unsupported_type_name(id: u32) -> Option<&'static str> {
     NAMES.iter().find(|(known, _)| *known == id).map(|(_, name)| *name)
 }

@@ -1,8 +1,7 @@
 //! [`Header`]: one file's header, from the magic to the start of the tensor data.
 //!
-//! This file has the order of things: magic and version, counts, metadata, tensor table, and then whether the tensors
-//! fit the file. The parts are read in `metadata_reader` and `tensor_table`, both on top of `reader`. Where the bytes
-//! come from is up to [`super::Gguf`].
+//! This file has the order: magic and version, counts, metadata, tensor table, then the check that the tensors fit the
+//! file. `metadata_reader` and `tensor_table` read the parts, both on top of `reader`. [`super::Gguf`] supplies the bytes.
 
 use std::io::Read;
 
@@ -17,7 +16,7 @@ use crate::error::ModelError;
 
 const MAGIC: &[u8] = b"GGUF";
 
-/// The alignment of a file that names none: GGUF's own default.
+/// GGUF's default alignment.
 const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// The header of one file.
@@ -25,18 +24,18 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 pub(super) struct Header {
     pub(super) version: u32,
     pub(super) metadata: Metadata,
-    /// What the metadata says of other files.
+    /// The model that this file is a part of, if any.
     pub(super) split: Option<Split>,
     pub(super) table: TensorTable,
-    /// Where tensor data starts; a file without tensors may end before.
+    /// Where tensor data starts; a file without tensors may end before it.
     pub(super) data_offset: u64,
 }
 
 impl Header {
-    /// Reads the header of a file of `file_len` bytes from its start; reads no tensor data.
+    /// Reads the header of a file of `file_len` bytes from its start, and no tensor data.
     ///
-    /// Errors: the bytes cannot be read, are no GGUF of version 2 or 3, are damaged or cut short, or hold tensors of a
-    /// type that this program does not have.
+    /// Errors: the bytes cannot be read, are not GGUF of version 2 or 3, are damaged or truncated, or hold tensors of an
+    /// unsupported type.
     pub(super) fn read(input: impl Read, file_len: u64) -> Result<Header, ModelError> {
         let mut reader = Reader::new(input, file_len);
         let version = read_version(&mut reader)?;
@@ -64,34 +63,32 @@ fn read_version<R: Read>(reader: &mut Reader<R>) -> Result<u32, ModelError> {
     let version = reader.u32()?;
     let problem = match version {
         2 | 3 => return Ok(version),
-        1 => {
-            "GGUF version 1 is from 2023 and no longer read; fetch or convert a current version of the model".to_owned()
-        }
+        1 => "GGUF version 1 (from 2023) is not supported; fetch or convert a current version of the model".to_owned(),
         _ if matches!(version.swap_bytes(), 1..=3) => {
-            "the file is GGUF in big-endian byte order; fetch the little-endian version".to_owned()
+            "the file is big-endian GGUF; fetch the little-endian version".to_owned()
         }
-        _ => format!("GGUF version {version} is unknown; this program reads versions 2 and 3: update it"),
+        _ => format!("GGUF version {version} is not supported (only 2 and 3 are); update this program"),
     };
     Err(reader.error(problem))
 }
 
-/// Reads the number of some kind of entry.
+/// Reads the number of entries of a kind.
 fn read_count<R: Read>(reader: &mut Reader<R>, what: &str, limit: u64) -> Result<u64, ModelError> {
     let start = reader.at();
     let count = reader.u64()?;
     if count > limit {
-        let problem = format_args!("the file claims {count} {what} at byte {start}, more than {limit}: it is damaged");
+        let problem = format_args!("the file claims {count} {what} at byte {start}, more than {limit}; it is damaged");
         return Err(reader.error(problem));
     }
     Ok(count)
 }
 
-/// The alignment of tensor data: GGUF asks for a multiple of 8, ggml takes any power of two, and so does this.
+/// The alignment of tensor data. GGUF requires a multiple of 8; like ggml, this accepts any power of two.
 fn alignment(metadata: &Metadata) -> Result<u64, ModelError> {
     const KEY: &str = "general.alignment";
     let alignment = metadata.integer(KEY)?.unwrap_or(DEFAULT_ALIGNMENT);
     if !alignment.is_power_of_two() || alignment > limits::ALIGNMENT {
-        let problem = format!("is {alignment}, not a power of two up to {}: the file is damaged", limits::ALIGNMENT);
+        let problem = format!("is {alignment}, not a power of two up to {}; the file is damaged", limits::ALIGNMENT);
         return Err(ModelError::metadata(KEY, problem));
     }
     Ok(alignment)

@@ -1,8 +1,8 @@
 //! The key-value table of a GGUF file, with typed access.
 //!
-//! [`Metadata`] holds what [`super::Gguf`] has read. Architectures, the tokenizer and the chat template ask it for keys
-//! by name; its getters turn a wrong type into an error that names the key, so that callers need no checks of their own.
-//! It gives no key a meaning and no default.
+//! [`Metadata`] holds the entries that [`super::Gguf`] has read. Architectures, the tokenizer and the chat template look
+//! up keys by name; the getters turn a wrong type into an error that names the key, so callers need no checks.
+//! It gives keys neither meanings nor defaults.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub struct Metadata {
 impl Metadata {
     /// Adds an entry.
     ///
-    /// Errors: the key is there already.
+    /// Errors: the key exists.
     pub fn insert(&mut self, key: String, value: Value) -> Result<(), ModelError> {
         if self.index.contains_key(&key) {
             return Err(ModelError::metadata(&key, "appears twice"));
@@ -59,7 +59,7 @@ impl Metadata {
         number.map(Some).ok_or_else(|| ModelError::metadata(key, "is negative"))
     }
 
-    /// A real number.
+    /// A float.
     pub fn float(&self, key: &str) -> Result<Option<f32>, ModelError> {
         match self.get(key) {
             None => Ok(None),
@@ -70,7 +70,7 @@ impl Metadata {
         }
     }
 
-    /// A truth value.
+    /// A boolean.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, ModelError> {
         match self.get(key) {
             None => Ok(None),

@@ -1,8 +1,7 @@
 //! Reads the metadata entries: key, type number, value.
 //!
 //! Keys and single strings must be UTF-8, because the program compares and prints them. Strings in arrays are kept as
-//! the bytes they are: a vocabulary may hold tokens that are no UTF-8 on their own, and changing a byte of one would
-//! change what the model reads.
+//! bytes: tokens of a vocabulary need not be valid UTF-8 on their own.
 
 use std::io::Read;
 
@@ -42,7 +41,7 @@ impl<R: Read> ValueReader<'_, R> {
         let key = self.reader.string(limits::KEY_BYTES)?;
         self.reader.enter(Place::Value(key.clone()));
         if earlier.get(&key).is_some() {
-            return Err(self.reader.error(format_args!("appears a second time at byte {start}: the file is damaged")));
+            return Err(self.reader.error(format_args!("appears a second time at byte {start}; the file is damaged")));
         }
         Ok(key)
     }
@@ -80,7 +79,7 @@ impl<R: Read> ValueReader<'_, R> {
         }
     }
 
-    /// An array that stands inside `depth - 1` others.
+    /// An array inside `depth - 1` others.
     fn array(&mut self, depth: u32) -> Result<Array, ModelError> {
         let start = self.reader.at();
         let element = self.reader.u32()?;
@@ -127,8 +126,8 @@ impl<R: Read> ValueReader<'_, R> {
         self.n_nested = self.n_nested.saturating_add(count);
         if depth >= limits::ARRAY_DEPTH || self.n_nested > limits::NESTED_ARRAYS {
             return Err(self.reader.error(format_args!(
-                "the arrays at byte {start} are nested deeper than {} levels or number more than {}: \
-                 no known model needs that",
+                "the arrays at byte {start} are nested deeper than {} levels or number more than {}; \
+                 no known model needs this",
                 limits::ARRAY_DEPTH,
                 limits::NESTED_ARRAYS
             )));
@@ -138,11 +137,11 @@ impl<R: Read> ValueReader<'_, R> {
 
     fn unknown_type(&self, id: u32, at: u64) -> ModelError {
         self.reader.error(format_args!(
-            "value type {id} at byte {at} is none of GGUF's types 0 to 12: the file is damaged or newer than this program"
+            "unknown value type {id} at byte {at} (GGUF has 0 to 12); the file is damaged or newer than this program"
         ))
     }
 
     fn not_boolean(&self, byte: u8, at: u64) -> ModelError {
-        self.reader.error(format_args!("the boolean at byte {at} is {byte}, not 0 or 1: the file is damaged"))
+        self.reader.error(format_args!("the boolean at byte {at} is {byte}, not 0 or 1; the file is damaged"))
     }
 }

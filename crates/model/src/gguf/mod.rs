@@ -1,13 +1,13 @@
 //! The GGUF container: header, metadata and tensor table, versions 2 and 3.
 //!
-//! [`Gguf::open`] reads the header alone, never tensor data, in one sequential pass, and those of the other files when
-//! the model is split into several. [`Metadata`] holds the key-value table, [`TensorInfo`] says what each tensor is and
-//! where its bytes lie, [`GgufFile`] and [`FileStamp`] which files were read.
+//! [`Gguf::open`] reads only headers, each in one sequential pass: that of the file, and those of the other files if the
+//! model is split. [`Metadata`] holds the key-value table, [`TensorInfo`] describes a tensor and locates its bytes,
+//! [`GgufFile`] and [`FileStamp`] identify the files that were read.
 //!
-//! Every count and length is checked against the bytes that are left in the file, and against a named limit, before
-//! anything is allocated: a hostile file gets an error and costs no more memory than a few times its header's size.
-//! Deliberately absent: reading tensor bytes, the meaning of keys (but `general.alignment` and
-//! `split.*`) and of tensor names.
+//! Every count and length is checked against the bytes left in the file, and against a named limit, before anything is
+//! allocated: a hostile file gets an error and costs at most a few times its header's size in memory.
+//! Deliberately absent: reading tensor bytes, and the meaning of keys (except `general.alignment` and `split.*`) and of
+//! tensor names.
 
 pub(crate) mod container;
 mod file;

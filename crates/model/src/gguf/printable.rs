@@ -1,11 +1,11 @@
-//! Makes bytes of a hostile file fit for a one-line message.
+//! Makes bytes of a hostile file printable in a one-line message.
 //!
-//! Names from a file may hold line breaks, terminal escapes or megabytes; a message shows them escaped and cut.
+//! Names in a file may hold line breaks, terminal escapes or megabytes; messages show them escaped and truncated.
 
 /// Characters of a name that a message shows.
 const SHOWN_CHARS: usize = 100;
 
-/// `bytes` as text without control characters, cut at [`SHOWN_CHARS`].
+/// `bytes` as text without control characters, truncated to [`SHOWN_CHARS`].
 pub(super) fn printable(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "(empty)".to_owned();

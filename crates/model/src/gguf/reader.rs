@@ -1,8 +1,8 @@
 //! Reads the header's little-endian primitives, in order, from anything that reads.
 //!
-//! [`Reader`] knows where it is and how much of the file is left, holds every length against that before it allocates,
-//! and builds each error from the [`Place`] it is at, so that the code above it asks for values and never for messages.
-//! It knows nothing of metadata or tensors.
+//! [`Reader`] tracks its position and how much of the file is left, checks every length against that before it allocates,
+//! and adds the current [`Place`] to each error, so that its callers only ask for values. It knows nothing of metadata or
+//! tensors.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
@@ -11,10 +11,10 @@ use super::limits;
 use super::printable::printable;
 use crate::error::ModelError;
 
-/// Bytes per read call: large enough to make the calls of a 30 MiB header few, small beside any budget.
+/// Bytes per read call: few calls for a 30 MiB header, little memory next to any budget.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// Array elements decoded at once: memory follows the bytes that arrived, not the count the file claims.
+/// Array elements decoded at once: memory grows with the bytes read, not with the count the file claims.
 const CHUNK_ELEMENTS: u64 = 8 << 10;
 
 /// What is being read, for messages.
@@ -72,12 +72,12 @@ impl<R: Read> Reader<R> {
         self.file_len
     }
 
-    /// Sets what errors from here on speak of.
+    /// Sets the place that errors name from here on.
     pub(super) fn enter(&mut self, place: Place) {
         self.place = place;
     }
 
-    /// An error about the current place.
+    /// An error at the current place.
     pub(super) fn error(&self, problem: impl fmt::Display) -> ModelError {
         self.place.error(problem.to_string())
     }
@@ -102,7 +102,7 @@ impl<R: Read> Reader<R> {
         Ok(u64::from_le_bytes(self.bytes("a 64-bit number")?))
     }
 
-    /// `N` bytes of a value that messages call `what`.
+    /// `N` bytes of a value, which messages call `what`.
     pub(super) fn bytes<const N: usize>(&mut self, what: &str) -> Result<[u8; N], ModelError> {
         self.need(N as u64, &what)?;
         let mut bytes = [0; N];
@@ -114,7 +114,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// A length and as many bytes of UTF-8.
+    /// A length and that many bytes of UTF-8.
     ///
     /// Errors: more than `limit` bytes, or not UTF-8.
     pub(super) fn string(&mut self, limit: u64) -> Result<String, ModelError> {
@@ -123,11 +123,11 @@ impl<R: Read> Reader<R> {
         self.raw_string(limit, &mut bytes)?;
         String::from_utf8(bytes).map_err(|error| {
             let shown = printable(error.as_bytes());
-            self.error(format_args!("the string {shown} at byte {start} is not UTF-8: the file is damaged"))
+            self.error(format_args!("the string {shown} at byte {start} is not UTF-8; the file is damaged"))
         })
     }
 
-    /// A length and as many bytes, which are appended to `out`.
+    /// A length and that many bytes, which are appended to `out`.
     ///
     /// Errors: more than `limit` bytes.
     pub(super) fn raw_string(&mut self, limit: u64, out: &mut Vec<u8>) -> Result<(), ModelError> {
@@ -164,7 +164,7 @@ impl<R: Read> Reader<R> {
         self.need(count.saturating_mul(element_bytes), &format_args!("an array of {count} elements"))
     }
 
-    /// Fails unless `n_bytes` of something are left, within the limit of the header.
+    /// Fails unless `n_bytes` are left, within the limit of the header.
     pub(super) fn need(&self, n_bytes: u64, what: &dyn fmt::Display) -> Result<(), ModelError> {
         if n_bytes <= self.end.saturating_sub(self.at) { Ok(()) } else { Err(self.too_little(n_bytes, what)) }
     }
@@ -176,13 +176,13 @@ impl<R: Read> Reader<R> {
         if n_bytes > left {
             let missing = n_bytes - left;
             return self.error(format_args!(
-                "the file ends at byte {len}, {missing} bytes short of {what} at byte {at}: \
-                 the download is incomplete or the file is damaged; fetch it again"
+                "the file ends at byte {len}, {missing} bytes short of {what} at byte {at}; \
+                 the download is incomplete or the file is damaged, fetch it again"
             ));
         }
         self.error(format_args!(
-            "{what} at byte {at} makes the header longer than {} MiB, more than any model needs: \
-             the file is damaged; fetch it again",
+            "{what} at byte {at} makes the header longer than {} MiB, more than any model needs; \
+             the file is damaged, fetch it again",
             limits::HEADER_BYTES >> 20
         ))
     }
@@ -204,11 +204,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn read_error(&self, error: &std::io::Error) -> ModelError {
-        self.error(format_args!("reading failed after byte {}: {error}", self.at))
+        self.error(format_args!("reading failed at byte {}: {error}", self.at))
     }
 
     fn shrunk(&self) -> ModelError {
         let (at, len) = (self.at, self.file_len);
-        self.error(format_args!("the file gave no more bytes after byte {at} although its length is {len}: it was cut"))
+        self.error(format_args!("reading ended at byte {at} of {len}; the file was truncated meanwhile"))
     }
 }

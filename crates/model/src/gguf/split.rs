@@ -14,10 +14,10 @@ use super::header::Header;
 use super::split_keys::{COUNT, N_TENSORS, NO, Split};
 use crate::error::ModelError;
 
-/// Reads the other parts of the model that `given` is one of; returns their header as one, and the files in order.
+/// Reads the other parts of the model of `given`; returns the joined header and the files in order.
 ///
-/// Errors: `given` has a name that the others cannot be found from; one of them is missing, cannot be read or does not
-/// belong to the others.
+/// Errors: the name of `given` does not lead to the others; one of them is missing, cannot be read or belongs to another
+/// model.
 pub(super) fn join(given: OpenedFile, split: Split) -> Result<(Header, Vec<GgufFile>), ModelError> {
     let given_path = given.file.path.clone();
     let paths = part_paths(&given_path, split).map_err(in_file(&given_path))?;
@@ -43,13 +43,13 @@ pub(super) fn join(given: OpenedFile, split: Split) -> Result<(Header, Vec<GgufF
 
 /// The paths of all parts, derived from that of one.
 ///
-/// Errors: its name is not that of its part, or others are missing.
+/// Errors: its name does not match its part number, or others are missing.
 fn part_paths(given: &Path, split: Split) -> Result<Vec<PathBuf>, ModelError> {
     let name = given.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let Some(stem) = name.strip_suffix(&split.suffix()) else {
         return Err(ModelError::Gguf(format!(
-            "this is part {} of {} of a model, and the others are found by its name, which must be UTF-8 and end in {}: \
-             give the file the name that it was published under",
+            "this is part {} of {} of a model, and the others are found by its name, which must be UTF-8 and end in {}; \
+             rename the file to the name it was published under",
             split.no + 1,
             split.count,
             split.suffix()
@@ -61,13 +61,14 @@ fn part_paths(given: &Path, split: Split) -> Result<Vec<PathBuf>, ModelError> {
     Ok(paths)
 }
 
-/// Looks for all parts before any is read, so that one message says all that is missing.
+/// Looks for all parts before reading any, so that one message lists all that are missing.
 fn check_all_there(paths: &[PathBuf], split: Split) -> Result<(), ModelError> {
-    // Where looking fails, opening will say why.
+    // If the check fails, opening the file will say why.
     let missing: Vec<_> = paths.iter().filter(|path| matches!(path.try_exists(), Ok(false))).collect();
     let Some(first) = missing.first() else { return Ok(()) };
     Err(ModelError::Gguf(format!(
-        "this is part {} of {} of a model, but {} is not beside it ({} missing in all): fetch all parts into one folder",
+        "this is part {} of {} of a model, but {} is not beside it ({} missing in total); \
+         fetch all parts into one directory",
         split.no + 1,
         split.count,
         first.file_name().unwrap_or_default().display(),
@@ -75,22 +76,22 @@ fn check_all_there(paths: &[PathBuf], split: Split) -> Result<(), ModelError> {
     )))
 }
 
-/// Holds what a part says of itself against the place that its name gives it, and against what the parts before it say
-/// of the number of tensors; returns that number.
+/// Checks the keys of a part against its name, and against the number of tensors that the parts before it state; returns
+/// that number.
 fn agreed_tensors(found: Option<Split>, expected: Split) -> Result<Option<u64>, ModelError> {
     let place = format!("its name says part {} of {}", expected.no + 1, expected.count);
-    let cure = "it was renamed or is of another model; fetch it again";
+    let cure = "it was renamed or belongs to another model, fetch it again";
     let Some(found) = found else {
-        return Err(ModelError::Gguf(format!("{place}, but it is a model of its own ({COUNT}): {cure}")));
+        return Err(ModelError::Gguf(format!("{place}, but it is a whole model ({COUNT}); {cure}")));
     };
     if (found.no, found.count) != (expected.no, expected.count) {
         let (part, count) = (found.no + 1, found.count);
-        return Err(ModelError::Gguf(format!("{place}, but it is part {part} of {count} ({NO}, {COUNT}): {cure}")));
+        return Err(ModelError::Gguf(format!("{place}, but it is part {part} of {count} ({NO}, {COUNT}); {cure}")));
     }
     match (found.n_tensors, expected.n_tensors) {
         (Some(here), Some(there)) if here != there => Err(ModelError::metadata(
             N_TENSORS,
-            format!("is {here} here and {there} in another part: one is of another model"),
+            format!("is {here} here and {there} in another part; one belongs to another model"),
         )),
         (here, there) => Ok(here.or(there)),
     }
@@ -102,7 +103,7 @@ fn check_total(header: &Header, split: Split) -> Result<(), ModelError> {
         Some(claimed) if claimed != n_tensors => Err(ModelError::metadata(
             N_TENSORS,
             format!(
-                "is {claimed}, but the {} parts hold {n_tensors} tensors: one is damaged or of another model; \
+                "is {claimed}, but the {} parts hold {n_tensors} tensors; one is damaged or belongs to another model, \
                  fetch them all again",
                 split.count
             ),

@@ -1,30 +1,30 @@
 //! One row of the tensor table, checked.
 //!
-//! [`TensorInfo`] says what a tensor is and where its bytes lie. One that comes from [`super::Gguf`] lies inside its
-//! file, shares no byte with another and has rows of whole blocks. Reading its bytes is the `store` crate's work, and
-//! which tensors a model needs is up to its architecture.
+//! [`TensorInfo`] describes a tensor and locates its bytes. One from [`super::Gguf`] lies inside its file, overlaps no other
+//! and has rows of whole blocks. The `store` crate reads its bytes; which tensors a model needs is up to its
+//! architecture.
 
 use kernels::QuantType;
 
 /// A tensor of a GGUF file: its name, type, shape and place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorInfo {
-    /// The name that architectures know it by, such as `blk.0.attn_q.weight`.
+    /// Its name, such as `blk.0.attn_q.weight`.
     pub name: String,
     /// How its weights are stored.
     pub quant: QuantType,
     /// Its 1 to 4 dimensions in ggml's order: `shape[0]` is the row length.
     pub shape: Vec<u64>,
-    /// The index of the file that it lies in, among [`files`](super::Gguf::files): 0 when there is one.
+    /// Its file, an index into [`files`](super::Gguf::files).
     pub file: u16,
-    /// Where its data starts, in bytes from the start of that file.
+    /// Where its data starts in that file, in bytes.
     pub offset: u64,
-    /// The bytes of its data.
+    /// The length of its data in bytes.
     pub len: u64,
 }
 
 impl TensorInfo {
-    /// The number of rows: the product of all dimensions but the first.
+    /// The number of rows: the product of all dimensions except the first.
     pub fn rows(&self) -> usize {
         self.shape.iter().skip(1).map(|&dim| to_usize(dim)).product()
     }

@@ -1,7 +1,7 @@
 //! Metadata values as the file stores them.
 //!
-//! [`Value`] is one value, [`Array`] a typed array of them, [`StringArray`] the compact form that vocabularies need.
-//! Nothing here converts between types: [`super::Metadata`]'s typed getters do.
+//! [`Value`] is one value, [`Array`] a typed array, [`StringArray`] its compact form for vocabularies. Conversions between
+//! types are up to the getters of [`super::Metadata`].
 
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub enum Value {
     Array(Array),
 }
 
-/// A metadata array: one variant an element type, so that large arrays stay compact.
+/// A metadata array, with one variant per element type so that large arrays stay compact.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are GGUF's own type names")]
 pub enum Array {
@@ -43,7 +43,7 @@ pub enum Array {
 
 /// Many strings in one buffer: a vocabulary of 256k tokens is two allocations, not 256k.
 ///
-/// The strings are bytes as the file has them; GGUF promises UTF-8, and [`StringArray::get`] checks nothing.
+/// The strings are the bytes in the file. GGUF promises UTF-8, which [`StringArray::get`] does not check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringArray {
     bytes: Vec<u8>,
@@ -53,13 +53,13 @@ pub struct StringArray {
 impl StringArray {
     /// Appends a string.
     ///
-    /// Panics past 4 GiB in all, which the reader's header limit excludes.
+    /// Panics past 4 GiB in total, which the reader's header limit excludes.
     pub fn push(&mut self, string: &[u8]) {
         self.bytes.extend_from_slice(string);
         self.end_string();
     }
 
-    /// Appends a string that `append` puts behind the bytes it gets.
+    /// Appends the string that `append` adds to the buffer.
     ///
     /// Errors: those of `append`. Panics: as [`StringArray::push`].
     pub(super) fn push_with<E>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
@@ -72,7 +72,7 @@ impl StringArray {
         self.ends.push(u32::try_from(self.bytes.len()).expect("the header limit is below 4 GiB"));
     }
 
-    /// Gives back memory that no string needs.
+    /// Frees unused capacity.
     pub(super) fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
         self.ends.shrink_to_fit();
@@ -88,7 +88,7 @@ impl StringArray {
         self.ends.is_empty()
     }
 
-    /// The bytes of string `index`. Panics if there are not so many.
+    /// The bytes of string `index`. Panics if it is out of range.
     pub fn get(&self, index: usize) -> &[u8] {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         &self.bytes[start..self.ends[index] as usize]

@@ -1,8 +1,8 @@
-//! Byte-level BPE: a list of merges, the first the most urgent, over the bytes of a word.
+//! Byte-level BPE: a ranked list of merges over the bytes of a word.
 //!
-//! [`ByteLevel`] cuts text into words, takes a token for every byte and merges by pairs of tokens, so no text is looked
-//! up while merging. A word that is a token itself becomes it at once where the model was trained so. Bytes without a
-//! token disappear, as they do in llama.cpp; complete vocabularies have all 256.
+//! [`ByteLevel`] splits text into words, starts with one token per byte and merges pairs of tokens, so no text is looked up
+//! while merging. A word that is itself a token becomes it without merging, for models trained this way. Bytes without a
+//! token are dropped, as in llama.cpp; complete vocabularies have all 256.
 
 use hashbrown::HashMap;
 
@@ -23,14 +23,14 @@ pub(super) struct ByteLevel {
     bytes: Vec<TokenId>,
 }
 
-/// What a pair of tokens merges into.
+/// The token that a pair merges into.
 struct Joined {
     rank: u32,
     token: TokenId,
 }
 
 impl ByteLevel {
-    /// Merges that name no token of the vocabulary are dropped: no text could use them.
+    /// Ignores merges of texts that are not tokens.
     ///
     /// Errors: the file has no merges.
     pub(super) fn new(
@@ -63,7 +63,7 @@ impl ByteLevel {
         });
     }
 
-    /// The token that spells all of `word`, where such tokens need no merging.
+    /// The token that spells all of `word`, if the model takes such tokens without merging.
     fn whole(&self, vocabulary: &Vocabulary, word: &str) -> Option<TokenId> {
         if !self.pre_tokenizer.row.whole_words {
             return None;
@@ -85,7 +85,7 @@ impl ByteLevel {
     }
 }
 
-/// The tokens that a merge such as `Ġ t` joins, and the one that they become. The first character may itself be a space.
+/// The two tokens that a merge such as `Ġ t` joins, and the result. The first character may itself be a space.
 fn resolve(vocabulary: &Vocabulary, merge: &[u8], text: &mut Vec<u8>) -> Option<([TokenId; 2], TokenId)> {
     let space = 1 + merge.get(1..)?.iter().position(|&byte| byte == b' ')?;
     let (left, right) = (&merge[..space], &merge[space + 1..]);

@@ -1,7 +1,7 @@
-//! The alphabet of byte-level BPE: one visible character for each of the 256 bytes.
+//! The alphabet of byte-level BPE: a visible character for each of the 256 bytes.
 //!
-//! A byte that Latin-1 prints stands for itself; the other 68 take the characters from U+0100 on, in order, so that a
-//! space is `Ġ` and a newline `Ċ`. Source: `bytes_to_unicode` of the GPT-2 release.
+//! A byte that is printable in Latin-1 stands for itself; the other 68 map to U+0100 and up, in order: a space is `Ġ`, a
+//! newline `Ċ`. Source: `bytes_to_unicode` of the GPT-2 release.
 
 use std::borrow::Cow;
 
@@ -39,7 +39,7 @@ fn byte_of(c: char) -> Option<u8> {
     printed.or_else(|| (0x100..0x144).contains(&code).then(|| (0..=u8::MAX).find(|&byte| char_of(byte) == c)).flatten())
 }
 
-/// The bytes that a token's text spells; characters outside the alphabet, and texts that are no UTF-8, spell themselves.
+/// The bytes that a token's text spells; characters outside the alphabet and invalid UTF-8 stand for themselves.
 pub(super) fn bytes_of(text: &[u8]) -> Cow<'_, [u8]> {
     let Ok(chars) = str::from_utf8(text) else { return Cow::Borrowed(text) };
     if text.iter().all(u8::is_ascii_graphic) {

@@ -1,4 +1,4 @@
-//! The tokenizer as callers see it: [`Tokenizer::encode`] from text to ids, [`Tokenizer::piece`] from an id to bytes.
+//! [`Tokenizer`]: [`encode`](Tokenizer::encode) converts text to ids, [`piece`](Tokenizer::piece) an id to bytes.
 
 use std::borrow::Cow;
 
@@ -15,10 +15,11 @@ use crate::gguf::metadata::Metadata;
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 
-/// Behind each character of a text that spells a control token and is none. Unicode keeps it free for programs' own use.
+/// Follows each character of a text that spells a control token but must not become it. Unicode reserves this character
+/// for internal use.
 const MARK: char = '\u{FDD0}';
 
-/// Text to token ids and back, for one file.
+/// Converts text to token ids and back, for one file.
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     special: SpecialIds,
@@ -32,20 +33,20 @@ enum Algorithm {
     ByteLevel(ByteLevel),
 }
 
-/// How to read a text; by default as text alone.
+/// How to encode a text; by default as plain text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Whether to put the tokens for the beginning and the end around the text where the file asks for them.
+    /// Whether to add the BOS and EOS tokens that the file asks for.
     pub add_special: bool,
     /// Whether the text of a control token, such as `<|im_end|>`, becomes that token: right for a rendered template,
-    /// wrong for what a user typed.
+    /// wrong for user input.
     pub parse_special: bool,
 }
 
-/// Whether control tokens have a text.
+/// Whether control tokens are visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpecialTokens {
-    /// They are empty: what a reader of the output sees.
+    /// They are empty, as in output for users.
     Hide,
     /// They are spelled as in the vocabulary.
     Show,
@@ -54,8 +55,8 @@ pub enum SpecialTokens {
 impl Tokenizer {
     /// Builds the tokenizer that a file's `tokenizer.ggml.*` keys describe.
     ///
-    /// Errors: the vocabulary is missing, empty or contradicts itself, a special id lies outside it, or it is of a kind
-    /// other than `llama` and `gpt2`; the message names the key.
+    /// Errors: the vocabulary is missing, empty, inconsistent, or of a kind other than `llama` and `gpt2`, or a special id
+    /// is out of range; the message names the key.
     pub fn from_metadata(metadata: &Metadata) -> Result<Tokenizer, ModelError> {
         let model = metadata.string(MODEL)?.ok_or_else(|| ModelError::metadata(MODEL, "is missing"))?;
         let mut vocabulary = Vocabulary::from_metadata(metadata)?;
@@ -63,7 +64,7 @@ impl Tokenizer {
             "llama" => sentence_piece(metadata, &mut vocabulary)?,
             "gpt2" => byte_level(metadata, &mut vocabulary)?,
             other => {
-                let problem = format!("is {other}, which this program does not have; it has llama and gpt2");
+                let problem = format!("{other} is not supported (only llama and gpt2 are)");
                 return Err(ModelError::metadata(MODEL, problem));
             }
         };
@@ -78,8 +79,8 @@ impl Tokenizer {
         self.encode_with(text, options, |text| Cow::Borrowed(text))
     }
 
-    /// A text that spells no control token for [`Tokenizer::encode_marked`]: for what somebody says, before a template puts
-    /// it between control tokens. Tokens of a single character cannot be told apart and stay.
+    /// Marks the control tokens that `text` spells, so that [`Tokenizer::encode_marked`] reads them as text: for messages,
+    /// before a template puts them between control tokens. Control tokens of a single character cannot be marked.
     pub fn mark<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let (mut marked, mut end) = (String::new(), 0);
         for control in self.special_tokens.controls(text) {
@@ -95,7 +96,7 @@ impl Tokenizer {
         if text.contains(MARK) { Cow::Owned(text.replace(MARK, "")) } else { Cow::Borrowed(text) }
     }
 
-    /// The tokens of a text of which parts are marked: those are read as text, whatever the options.
+    /// The tokens of a text with marked parts, which are read as text whatever the options.
     ///
     /// Panics as [`Tokenizer::encode`] does.
     pub fn encode_marked(&self, text: &str, options: EncodeOptions) -> Vec<TokenId> {
@@ -124,7 +125,7 @@ impl Tokenizer {
         }
     }
 
-    /// The bytes that a token adds to a text, which need not be whole characters; none past the end of the vocabulary.
+    /// The bytes that a token stands for, which need not be whole characters; empty if the id is out of range.
     pub fn piece(&self, id: TokenId, special: SpecialTokens) -> Cow<'_, [u8]> {
         let text = self.vocabulary.text(id);
         match self.vocabulary.kind(id) {
@@ -153,17 +154,17 @@ impl Tokenizer {
         self.special.eos
     }
 
-    /// Whether the model says with this token that it is done: the end of a text, of a turn or of a message.
+    /// Whether this token ends the generation: the end of a text, of a turn or of a message.
     pub fn is_end_of_generation(&self, id: TokenId) -> bool {
         self.special.is_end(id)
     }
 
-    /// A token as the vocabulary spells it, for templates and for people; empty past the end of the vocabulary.
+    /// A token as the vocabulary spells it, for templates and display; empty if the id is out of range.
     pub fn token_text(&self, id: TokenId) -> Cow<'_, str> {
         String::from_utf8_lossy(self.vocabulary.text(id))
     }
 
-    /// The way words are cut, by the name that GGUF files use; none for a SentencePiece vocabulary, which needs none.
+    /// The pre-tokenizer's name in GGUF files; `None` for SentencePiece, which needs none.
     pub fn pre_tokenizer(&self) -> Option<&'static str> {
         match &self.algorithm {
             Algorithm::SentencePiece(_) => None,
@@ -172,7 +173,7 @@ impl Tokenizer {
     }
 }
 
-/// The ids that a `llama` file need not state are those of Llama itself.
+/// Special ids that a `llama` file leaves out default to Llama's.
 fn sentence_piece(metadata: &Metadata, vocabulary: &mut Vocabulary) -> Result<(SpecialIds, Algorithm), ModelError> {
     let defaults = SpecialDefaults { bos: Some(1), eos: Some(2), unknown: Some(0), add_bos: true };
     let special = SpecialIds::from_metadata(metadata, vocabulary, defaults)?;

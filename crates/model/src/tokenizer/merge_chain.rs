@@ -1,15 +1,15 @@
-//! Merging neighbours, the most urgent pair first: the loop that both tokenizers share.
+//! Merges neighbours by priority: the loop that both tokenizers share.
 //!
-//! A [`MergeChain`] holds the symbols of one word as a linked list and the mergeable pairs in a heap. The caller says
-//! which pairs merge and how urgent they are. A merge leaves stale pairs in the heap; they are recognised when they
-//! surface, because a symbol only ever grows or dies. So a word of n symbols costs O(n log n), however it is spelled.
+//! A [`MergeChain`] holds the symbols of one word as a linked list and the mergeable pairs in a heap. The caller decides
+//! which pairs merge and in which order. A merge leaves stale pairs in the heap; they are recognised when popped, because
+//! a symbol only ever grows or disappears. So a word of n symbols always costs O(n log n).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::vocabulary::TokenId;
 
-/// The token of a symbol that the vocabulary does not spell; no vocabulary is so large.
+/// Marks a symbol without a token; no vocabulary has this many.
 pub(super) const ABSENT: TokenId = TokenId::MAX;
 
 /// No neighbour.
@@ -28,12 +28,12 @@ pub(super) struct Symbol {
 
 /// What two neighbours merge into.
 pub(super) struct Merge {
-    /// Smaller is more urgent; of equals the leftmost comes first.
+    /// Smaller merges first; on a tie, the leftmost pair.
     pub(super) order: u32,
     pub(super) token: TokenId,
 }
 
-/// A pair in the heap. The derived order compares the fields from the top.
+/// A pair in the heap. The derived order compares the fields from top to bottom.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Pair {
     order: u32,
@@ -44,7 +44,7 @@ struct Pair {
     token: TokenId,
 }
 
-/// The symbols of a word and its mergeable pairs; reused from word to word.
+/// The symbols of a word and its mergeable pairs; reused across words.
 #[derive(Default)]
 pub(super) struct MergeChain {
     symbols: Vec<Symbol>,
@@ -52,7 +52,7 @@ pub(super) struct MergeChain {
 }
 
 impl MergeChain {
-    /// Forgets the word before.
+    /// Removes the previous word.
     pub(super) fn clear(&mut self) {
         self.symbols.clear();
         self.pairs.clear();
@@ -72,7 +72,7 @@ impl MergeChain {
         self.symbols.push(Symbol { start, len, token, prev: index.wrapping_sub(1), next: END });
     }
 
-    /// Merges until nothing merges any more; `find` says what a pair of neighbours becomes.
+    /// Merges until no pair is left; `find` returns the merge of two neighbours.
     pub(super) fn merge(&mut self, find: impl Fn(&Symbol, &Symbol) -> Option<Merge>) {
         for right in 1..self.symbols.len() as u32 {
             self.offer(right - 1, right, &find);
@@ -103,7 +103,7 @@ impl MergeChain {
         }
     }
 
-    /// Whether either side has grown or died since the pair was found.
+    /// Whether either side has grown or disappeared since the pair was found.
     fn is_stale(&self, pair: &Pair) -> bool {
         let (left, right) = (&self.symbols[pair.left as usize], &self.symbols[pair.right as usize]);
         left.len == 0 || right.len == 0 || left.len + right.len != pair.len

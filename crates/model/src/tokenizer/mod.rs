@@ -1,12 +1,12 @@
-//! Text to token ids and back, as the file's `tokenizer.ggml.*` metadata describes it.
+//! Text to token ids and back, as a file's `tokenizer.ggml.*` metadata prescribes.
 //!
-//! [`Tokenizer`] is the whole door: a [`vocabulary`] of token texts and kinds, the [`special`] ids, a [`partition`] that
+//! [`Tokenizer`] is the entry point: a [`vocabulary`] of token texts and kinds, the [`special`] ids, a [`partition`] that
 //! cuts special tokens out of the text, and one of two algorithms for the text between them: [`sentence_piece`]
-//! (`llama`) or [`byte_level`] BPE (`gpt2`), which cuts words with a [`pre_tokenizer`] first. Both merge neighbours in a
+//! (`llama`) or [`byte_level`] BPE (`gpt2`), which first splits words with a [`pre_tokenizer`]. Both merge neighbours in a
 //! [`merge_chain`]. [`TextDecoder`] turns the bytes of a token stream into characters.
 //!
-//! The oracle is llama.cpp: the same ids for the same text. Deliberately absent: normalisation, vocabularies of other
-//! kinds (WordPiece, Unigram, RWKV) and training.
+//! The oracle is llama.cpp: the same ids for the same text. Deliberately absent: normalisation, other kinds of vocabulary
+//! (WordPiece, Unigram, RWKV) and training.
 
 mod byte_level;
 mod byte_table;

@@ -1,7 +1,7 @@
-//! Cutting special tokens out of a text before it is tokenized.
+//! Cuts special tokens out of a text before it is tokenized.
 //!
-//! [`SpecialTokenFinder`] finds the special tokens' own texts: user-defined tokens always, control and unknown tokens
-//! where the caller trusts the text. At each place the longest one wins. What is between them stays text.
+//! [`SpecialTokenFinder`] finds the texts of special tokens: always those of user-defined tokens, and those of control and
+//! unknown tokens if the caller trusts the text. The longest match wins. Everything between them stays text.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use super::vocabulary::{TokenId, TokenKind, Vocabulary};
 use crate::error::ModelError;
 use crate::gguf::metadata::Metadata;
 
-/// A stretch of the text, in order.
+/// A piece of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fragment<'t> {
     Text(&'t str),
@@ -32,14 +32,14 @@ struct Finder {
 
 struct Special {
     id: TokenId,
-    /// Whether only trusted text may name it.
+    /// Whether only trusted text may contain it.
     is_control: bool,
-    /// Whether white space after the token disappears.
+    /// Whether white space after the token is dropped.
     strips_right: bool,
 }
 
 impl SpecialTokenFinder {
-    /// Errors: the special tokens are too many for an automaton.
+    /// Errors: there are too many special tokens for an automaton.
     pub(super) fn new(metadata: &Metadata, vocabulary: &Vocabulary) -> Result<SpecialTokenFinder, ModelError> {
         let strips = strips_right(metadata)?;
         let finder = |kinds: &[TokenKind]| Finder::new(vocabulary, kinds, strips);
@@ -49,7 +49,7 @@ impl SpecialTokenFinder {
         })
     }
 
-    /// Cuts `text` at its special tokens; `parse_special` decides whether control tokens count.
+    /// Splits `text` at its special tokens, control tokens only with `parse_special`.
     pub(super) fn partition<'t>(&self, text: &'t str, parse_special: bool) -> Vec<Fragment<'t>> {
         let finder = if parse_special { &self.all } else { &self.user_defined };
         match finder {
@@ -68,7 +68,7 @@ impl SpecialTokenFinder {
 }
 
 impl Finder {
-    /// None if there are no tokens of these kinds with a text to look for.
+    /// `None` if no token of these kinds has a text.
     fn new(vocabulary: &Vocabulary, kinds: &[TokenKind], strips: bool) -> Result<Option<Finder>, ModelError> {
         let (mut tokens, mut texts) = (Vec::new(), Vec::new());
         for (id, text, kind) in vocabulary.iter() {
@@ -110,11 +110,11 @@ impl Finder {
     }
 }
 
-/// The special tokens of Phi-3 after which white space stays.
+/// The special tokens of Phi-3 that keep the white space after them.
 const KEEP_RIGHT: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
-/// Whether special tokens swallow the white space after them. GGUF has no field for it; only Phi-3 needs it, and is known
-/// by its name, as llama.cpp knows it.
+/// Whether white space after special tokens is dropped. GGUF has no field for it; only Phi-3 needs it and, as in llama.cpp,
+/// is recognised by its name.
 fn strips_right(metadata: &Metadata) -> Result<bool, ModelError> {
     let name = metadata.string("general.name")?.unwrap_or_default().to_lowercase();
     Ok(name.contains("phi-3") || name.contains("phi3"))

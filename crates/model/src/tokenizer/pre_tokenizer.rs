@@ -1,33 +1,33 @@
-//! Cutting text into the words that byte-level BPE may merge within.
+//! Splits text into the words within which byte-level BPE merges.
 //!
-//! A [`PreTokenizer`] is a row of [`ROWS`]: the names that files use for it and its regular expressions, each applied to
-//! the pieces that the one before left. The expressions are those of the models' own tokenizers as llama.cpp (MIT) has
-//! them, less their last two alternatives, `\s+(?!\S)|\s+`, which say: a run of white space leaves its last character to
-//! the word after it. One comparison does that here instead of a look-ahead, so the rest is plain automata: 80 MB/s
-//! where a backtracking engine does 10, and linear time where a megabyte of spaces overflows a backtracker's stack.
+//! A [`PreTokenizer`] is a row of [`ROWS`]: its names in GGUF files and its regular expressions, each applied to the pieces
+//! of the previous one. The expressions are those of the models' tokenizers as in llama.cpp (MIT), without their last two
+//! alternatives, `\s+(?!\S)|\s+`: a run of white space leaves its last character to the next word. A comparison does this
+//! here instead of a look-ahead, so plain automata do the rest: 80 MB/s where a backtracking engine reaches 10, and linear
+//! time where a megabyte of spaces overflows a backtracker's stack.
 
 use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input};
 
 use crate::error::ModelError;
 
-/// One way to cut words.
+/// One pre-tokenizer.
 pub(super) struct Row {
-    /// As `tokenizer.ggml.pre` spells them; the first is the one to show.
+    /// Values of `tokenizer.ggml.pre`; the first is displayed.
     names: &'static [&'static str],
     steps: &'static [Step],
-    /// Whether a word that is a token becomes it without any merging.
+    /// Whether a word that is a token becomes it without merging.
     pub(super) whole_words: bool,
-    /// Whether a text begins with the BOS token if the file does not say.
+    /// Whether a text starts with the BOS token by default.
     pub(super) add_bos: bool,
 }
 
-/// What one regular expression cuts.
+/// One regular expression.
 enum Step {
-    /// Its matches and what lies between them.
+    /// Splits into its matches and the text between them.
     Between(&'static str),
-    /// Its matches and the runs of white space that it leaves, each less its last character if a word follows; together
-    /// they are all of the text.
+    /// Splits into its matches and the runs of white space between them, each without its last character if a word follows;
+    /// together they cover the text.
     Words(&'static str),
 }
 
@@ -97,26 +97,26 @@ enum Cutter {
 }
 
 impl PreTokenizer {
-    /// The way to cut words that the file names; a name that nobody knows warns and means `default`.
+    /// The pre-tokenizer with this name; an unknown name logs a warning and means `default`.
     ///
     /// Errors: an expression does not compile, which the tests exclude.
     pub(super) fn new(name: Option<&str>) -> Result<PreTokenizer, ModelError> {
         let row = ROWS.iter().find(|row| name.is_some_and(|name| row.names.contains(&name)));
         let row = row.unwrap_or_else(|| {
             let name = name.unwrap_or("(none)");
-            tracing::warn!("unknown pre-tokenizer {name}: using `default`, so text may be cut into the wrong tokens");
+            tracing::warn!("unknown pre-tokenizer {name}: using `default`, which may produce wrong tokens");
             &ROWS[0]
         });
         let cutters = row.steps.iter().map(Cutter::new).collect::<Result<_, _>>()?;
         Ok(PreTokenizer { row, cutters })
     }
 
-    /// The name to show.
+    /// The displayed name.
     pub(super) fn name(&self) -> &'static str {
         self.row.names[0]
     }
 
-    /// Calls `word` with every word of `text` in order; joined they are the text.
+    /// Calls `word` with every word of `text` in order; concatenated they are the text.
     pub(super) fn split<'t>(&self, text: &'t str, word: &mut dyn FnMut(&'t str)) {
         cut(&self.cutters, text, word);
     }
@@ -156,7 +156,7 @@ fn cut_words<'t>(regex: &Regex, text: &'t str, piece: &mut dyn FnMut(&'t str)) {
     }
 }
 
-/// The end of a run of white space that ends at `end`, less its last character if it has others and a word follows.
+/// The end of a run of white space that ends at `end`, without its last character if it has others and a word follows.
 fn leave_one(text: &str, end: usize) -> usize {
     let last = text[..end].char_indices().next_back().map_or(0, |(start, _)| start);
     if end == text.len() || last == 0 { end } else { last }
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn unknown_names_mean_default() {
-        assert_eq!(PreTokenizer::new(Some("nobody's")).unwrap().name(), "default");
+        assert_eq!(PreTokenizer::new(Some("unknown")).unwrap().name(), "default");
         assert_eq!(PreTokenizer::new(None).unwrap().name(), "default");
         assert_eq!(PreTokenizer::new(Some("llama3")).unwrap().name(), "llama-bpe");
     }

@@ -1,9 +1,9 @@
-//! SentencePiece BPE: scores decide which neighbours merge, and bytes spell what has no token.
+//! SentencePiece BPE: scores decide which neighbours merge; characters without a token become byte tokens.
 //!
-//! Spaces become `▁`, a text that begins or follows a special token gets one in front if the file says so, and
-//! characters merge to the token with the best score until nothing merges. If no token has a `▁` after another
-//! character, which holds for every vocabulary trained on words, words cannot touch each other and merge one by one: the
-//! same tokens, with a heap as large as a word instead of the text.
+//! Spaces become `▁`, a text at the start or after a special token is prefixed with one if the file says so, and characters
+//! merge into the token with the best score until none is left. If no token has a `▁` after another character, as in every
+//! vocabulary trained on words, merges never cross words and each word is merged alone: the same tokens, with a heap as
+//! large as a word instead of the text.
 
 use std::borrow::Cow;
 
@@ -17,12 +17,12 @@ use crate::gguf::value::Array;
 const SCORES: &str = "tokenizer.ggml.scores";
 const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
-/// What spells a space.
+/// The spelling of a space.
 const SPACE: &str = "▁";
 
 /// The merging rules of a `llama` vocabulary.
 pub(super) struct SentencePiece {
-    /// By token: smaller merges first.
+    /// Per token: smaller merges first.
     orders: Vec<u32>,
     space_prefix: bool,
     /// Whether no token reaches from one word into the next.
@@ -32,7 +32,7 @@ pub(super) struct SentencePiece {
 }
 
 impl SentencePiece {
-    /// Errors: the file has no scores, or not one for every token.
+    /// Errors: the file does not have one score per token.
     pub(super) fn new(
         metadata: &Metadata,
         vocabulary: &Vocabulary,
@@ -53,7 +53,7 @@ impl SentencePiece {
         })
     }
 
-    /// Appends the tokens of `text`, which stands at the beginning or after a special token if `after_special`.
+    /// Appends the tokens of `text`; `after_special` says that it is at the start or follows a special token.
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &str, after_special: bool, out: &mut Vec<TokenId>) {
         let mut spelled = if self.space_prefix && after_special { SPACE.to_owned() } else { String::new() };
         spelled.reserve(text.len() + text.len() / 2);
@@ -87,7 +87,7 @@ impl SentencePiece {
         }
     }
 
-    /// Appends a symbol's token, or the tokens of its bytes, or the unknown token, if any, where a byte has none.
+    /// Appends a symbol's token, or the tokens of its bytes, or the unknown token if a byte has none.
     fn emit(&self, word: &str, symbol: &Symbol, out: &mut Vec<TokenId>) {
         if symbol.token != ABSENT {
             return out.push(symbol.token);
@@ -101,7 +101,7 @@ impl SentencePiece {
         }
     }
 
-    /// What a token's text spells.
+    /// The bytes that a token's text spells.
     pub(super) fn bytes_of(text: &[u8]) -> Cow<'_, [u8]> {
         match str::from_utf8(text) {
             Ok(text) if text.contains(SPACE) => Cow::Owned(text.replace(SPACE, " ").into_bytes()),
@@ -110,7 +110,7 @@ impl SentencePiece {
     }
 }
 
-/// Ranks scores so that the highest comes first; both zeros are one, and what is no number comes last.
+/// Ranks scores, the highest first; the two zeros are equal, and NaN comes last.
 fn order(score: f32) -> u32 {
     if score.is_nan() {
         return u32::MAX;
@@ -119,7 +119,7 @@ fn order(score: f32) -> u32 {
     if bits >> 31 == 0 { i32::MAX as u32 - bits } else { bits }
 }
 
-/// The token for a byte: the one made for it, or failing that the one with this very text.
+/// The token for a byte: its byte token, or else the token with this text.
 fn byte_token(vocabulary: &Vocabulary, byte: u8) -> Option<TokenId> {
     vocabulary.byte_id(byte).or_else(|| vocabulary.ordinary_id(&[byte]))
 }

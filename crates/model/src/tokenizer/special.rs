@@ -1,8 +1,8 @@
-//! The special ids: what begins and ends a text, and what ends a generation.
+//! The special ids: BOS, EOS, and the tokens that end a generation.
 //!
 //! [`SpecialIds`] reads them from the metadata and, as files often name only one end, adds every token whose text is a
-//! well-known end. Some files give such tokens the wrong kind; [`SpecialIds::from_metadata`] mends it. Both lists of
-//! texts are llama.cpp's (MIT), so that the same models stop at the same tokens.
+//! well-known end. Some files give such tokens the wrong kind, which [`SpecialIds::from_metadata`] corrects. Both lists of
+//! texts are llama.cpp's (MIT), so that models stop at the same tokens.
 
 use super::vocabulary::{TokenId, TokenKind, Vocabulary};
 use crate::error::ModelError;
@@ -14,7 +14,7 @@ const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
 const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 
-/// Keys whose token ends a generation. A coding model that starts on padding or on the next file is done, too.
+/// Keys of tokens that end a generation. A coding model that starts padding or the next file has finished, too.
 const END_KEYS: [&str; 6] = [
     EOS,
     "tokenizer.ggml.eot_token_id",
@@ -58,7 +58,7 @@ const END_TEXTS: &[&str] = &[
     "<|file_sep|>",
 ];
 
-/// Texts of the other tokens that are control tokens, whatever the metadata says: they mark a gap to be filled.
+/// Texts of the other tokens that are control tokens, whatever the metadata says: those of fill-in-the-middle.
 const CONTROL_TEXTS: &[&str] = &[
     "<|fim_prefix|>",
     "<fim-prefix>",
@@ -83,7 +83,7 @@ const CONTROL_TEXTS: &[&str] = &[
     "<|code_middle|>",
 ];
 
-/// What holds if the file does not say; each tokenizer has its own.
+/// Defaults for keys that a file leaves out, per tokenizer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct SpecialDefaults {
     pub(super) bos: Option<TokenId>,
@@ -92,23 +92,23 @@ pub(super) struct SpecialDefaults {
     pub(super) add_bos: bool,
 }
 
-/// The ids with a meaning of their own, each within the vocabulary.
+/// The special ids, each within the vocabulary.
 pub(super) struct SpecialIds {
     pub(super) bos: Option<TokenId>,
     pub(super) eos: Option<TokenId>,
     pub(super) unknown: Option<TokenId>,
-    /// What goes before a text that is encoded with special tokens.
+    /// Added before a text that is encoded with special tokens.
     pub(super) prefix: Option<TokenId>,
-    /// What goes after it.
+    /// Added after it.
     pub(super) suffix: Option<TokenId>,
     /// Sorted.
     ends: Vec<TokenId>,
 }
 
 impl SpecialIds {
-    /// Makes the well-known tokens control tokens on the way.
+    /// Also makes the well-known tokens control tokens.
     ///
-    /// Errors: an id lies outside the vocabulary, or the file wants a token added without naming it.
+    /// Errors: an id is out of range, or the file asks for a token to be added without naming it.
     pub(super) fn from_metadata(
         metadata: &Metadata,
         vocabulary: &mut Vocabulary,
@@ -131,16 +131,19 @@ impl SpecialIds {
     }
 }
 
-/// The id under `key`. Errors: it lies outside the vocabulary.
+/// The id under `key`. Errors: it is out of range.
 fn token_id(metadata: &Metadata, key: &str, vocabulary: &Vocabulary) -> Result<Option<TokenId>, ModelError> {
     let Some(number) = metadata.integer(key)? else { return Ok(None) };
     match TokenId::try_from(number) {
         Ok(id) if (id as usize) < vocabulary.len() => Ok(Some(id)),
-        _ => Err(ModelError::metadata(key, format!("is {number}, but the vocabulary has {} tokens", vocabulary.len()))),
+        _ => Err(ModelError::metadata(
+            key,
+            format!("token {number} is out of range (vocabulary size {})", vocabulary.len()),
+        )),
     }
 }
 
-/// The token to add, if any. Errors: the file demands one that it does not name.
+/// The token to add, if any. Errors: the file asks for one that it does not name.
 fn added(
     metadata: &Metadata,
     key: &str,

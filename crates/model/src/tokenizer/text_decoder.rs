@@ -1,8 +1,7 @@
-//! Characters out of a stream of bytes that may end in the middle of one.
+//! Decodes UTF-8 from a stream whose pieces may end in the middle of a character.
 //!
-//! A token can be any bytes, so a character may span several tokens. [`TextDecoder`] holds an unfinished character back
-//! until the next bytes finish or break it; what it gives out, joined, is what [`String::from_utf8_lossy`] says of all
-//! the bytes.
+//! A token can be any bytes, so a character may span several tokens. [`TextDecoder`] holds back an unfinished character
+//! until the next bytes complete or break it; its concatenated output equals [`String::from_utf8_lossy`] of all bytes.
 
 /// Turns pieces of a byte stream into text, never splitting a character.
 #[derive(Clone, Debug, Default)]
@@ -12,7 +11,7 @@ pub struct TextDecoder {
 }
 
 impl TextDecoder {
-    /// Takes more bytes and returns the text that they complete; invalid bytes become U+FFFD once they are certain.
+    /// Adds bytes and returns the text that they complete; invalid bytes become U+FFFD as soon as that is certain.
     pub fn push(&mut self, bytes: &[u8]) -> String {
         self.pending.extend_from_slice(bytes);
         let mut text = String::with_capacity(self.pending.len());
@@ -30,7 +29,7 @@ impl TextDecoder {
         text
     }
 
-    /// Ends the stream: an unfinished character becomes U+FFFD. The decoder is as new afterwards.
+    /// Ends the stream: an unfinished character becomes U+FFFD. The decoder can be reused.
     pub fn finish(&mut self) -> String {
         let rest = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
@@ -38,7 +37,7 @@ impl TextDecoder {
     }
 }
 
-/// Whether more bytes could make a character of the invalid run that ends a text.
+/// Whether more bytes could complete the invalid run at the end of a text.
 fn is_unfinished(invalid: &[u8]) -> bool {
     str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }

@@ -1,10 +1,10 @@
-//! The tokens of a file: their texts and kinds, and the way from a text to its id.
+//! The tokens of a file: their texts and kinds, and the lookup of ids by text.
 //!
-//! [`Vocabulary`] copies the texts out of the metadata into one buffer and finds ids through a hash table of bare ids,
-//! so that 150k tokens take a few megabytes. Texts are bytes as the file has them: byte-level BPE spells every byte as a
-//! character, SentencePiece spells a space as `▁`; the two algorithms know, this module does not.
+//! [`Vocabulary`] copies the texts from the metadata into one buffer and looks up ids in a hash table of bare ids, so that
+//! 150k tokens take a few megabytes. Texts are the bytes in the file: byte-level BPE spells every byte as a character,
+//! SentencePiece a space as `▁`, which is up to the two algorithms.
 //!
-//! Two tokens with one text are tolerated: the first is the one that text becomes. Empty texts are never found.
+//! If several tokens have the same text, lookups find the first. Empty texts are never found.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -21,16 +21,16 @@ pub type TokenId = u32;
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPE: &str = "tokenizer.ggml.token_type";
 
-/// What a token is for; the file's `token_type`.
+/// The kind of a token, the file's `token_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
-    /// Text, and whatever the file says nothing about.
+    /// Text, and the default.
     Text,
-    /// Stands for what the vocabulary cannot spell.
+    /// Stands for text that the vocabulary cannot spell.
     Unknown,
-    /// A mark for the model, such as the end of a turn; no text becomes it unless special tokens are parsed.
+    /// A marker for the model, such as the end of a turn; text becomes it only when special tokens are parsed.
     Control,
-    /// Added to a trained vocabulary; cut out of the text before anything else happens to it.
+    /// Added to a trained vocabulary; cut out of the text before tokenization.
     UserDefined,
     /// One byte, spelled `<0xNN>`.
     Byte,
@@ -45,11 +45,11 @@ pub(super) struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Errors: there are no tokens, or there is not one token type for every token.
+    /// Errors: there are no tokens, or not one token type per token.
     pub(super) fn from_metadata(metadata: &Metadata) -> Result<Vocabulary, ModelError> {
         let texts = metadata.strings(TOKENS)?.ok_or_else(|| ModelError::metadata(TOKENS, "is missing"))?.clone();
         if texts.is_empty() {
-            return Err(ModelError::metadata(TOKENS, "holds no tokens"));
+            return Err(ModelError::metadata(TOKENS, "has no tokens"));
         }
         let kinds = kinds(metadata, texts.len())?;
         let hasher = DefaultHashBuilder::default();
@@ -66,12 +66,12 @@ impl Vocabulary {
         self.texts.len()
     }
 
-    /// The raw text of a token; empty past the end of the vocabulary.
+    /// The raw text of a token; empty if the id is out of range.
     pub(super) fn text(&self, id: TokenId) -> &[u8] {
         if (id as usize) < self.len() { self.texts.get(id as usize) } else { &[] }
     }
 
-    /// The kind of a token; text past the end of the vocabulary.
+    /// The kind of a token; text if the id is out of range.
     pub(super) fn kind(&self, id: TokenId) -> TokenKind {
         self.kinds.get(id as usize).copied().unwrap_or(TokenKind::Text)
     }
@@ -85,12 +85,12 @@ impl Vocabulary {
         (0..).zip(self.texts.iter()).zip(&self.kinds).map(|((id, text), &kind)| (id, text, kind))
     }
 
-    /// The token with this raw text, of whatever kind.
+    /// The token with this raw text, of any kind.
     pub(super) fn id(&self, text: &[u8]) -> Option<TokenId> {
         self.ids.find(self.hasher.hash_one(text), |&id| self.texts.get(id as usize) == text).copied()
     }
 
-    /// The token that ordinary text may become: text never turns into a control, unknown or byte token by its spelling.
+    /// The token that ordinary text may become: never a control, unknown or byte token.
     pub(super) fn ordinary_id(&self, text: &[u8]) -> Option<TokenId> {
         self.id(text).filter(|&id| matches!(self.kind(id), TokenKind::Text | TokenKind::UserDefined))
     }
@@ -100,7 +100,7 @@ impl Vocabulary {
         self.id(format!("<0x{byte:02X}>").as_bytes())
     }
 
-    /// What a byte token stands for: the inverse of [`Vocabulary::byte_id`], or the text where it is spelled otherwise.
+    /// The byte of a byte token: the inverse of [`Vocabulary::byte_id`], or the text if it is spelled differently.
     pub(super) fn byte_of(text: &[u8]) -> Cow<'_, [u8]> {
         let digits = text.strip_prefix(b"<0x").and_then(|rest| rest.strip_suffix(b">"));
         let digits = digits.filter(|digits| digits.len() == 2 && digits.iter().all(u8::is_ascii_hexdigit));
@@ -119,7 +119,7 @@ fn kinds(metadata: &Metadata, n_tokens: usize) -> Result<Vec<TokenKind>, ModelEr
     Ok(types.iter().map(|&number| kind(number)).collect())
 }
 
-/// GGUF's numbers: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
+/// GGUF's numbering: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
 fn kind(number: i32) -> TokenKind {
     match number {
         2 => TokenKind::Unknown,
@@ -130,10 +130,10 @@ fn kind(number: i32) -> TokenKind {
     }
 }
 
-/// Errors: the array under `key` does not have one element for every token.
+/// Errors: the array under `key` does not have one element per token.
 pub(super) fn one_per_token(key: &str, len: usize, n_tokens: usize) -> Result<(), ModelError> {
     if len == n_tokens {
         return Ok(());
     }
-    Err(ModelError::metadata(key, format!("has {len} elements for the {n_tokens} tokens of {TOKENS}")))
+    Err(ModelError::metadata(key, format!("has {len} elements, but {TOKENS} has {n_tokens}")))
 }

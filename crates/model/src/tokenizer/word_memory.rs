@@ -1,8 +1,7 @@
-//! Words seen before: texts repeat their words, and a repeated word has the tokens that it had.
+//! A cache of the words of a text: a repeated word has the same tokens.
 //!
-//! A [`WordMemory`] lives for one text and holds no text and no tokens, only where they are. It has a fixed number of
-//! places; a word takes the place of the one before, so there is nothing to bound or to clean. It makes prose and source
-//! code two to four times as fast.
+//! A [`WordMemory`] lives for one text and refers to its words and tokens instead of copying them. It is direct-mapped: a
+//! word replaces the one in its place, so the cache never grows. Prose and source code tokenize two to four times as fast.
 
 use std::hash::BuildHasher;
 
@@ -10,19 +9,19 @@ use hashbrown::DefaultHashBuilder;
 
 use super::vocabulary::TokenId;
 
-/// Places for words, a power of two: 128 KiB.
+/// The number of places, a power of two; they take 128 KiB.
 const PLACES: usize = 4096;
 
-/// A text of fewer bytes than this is tokenized before the places are laid out.
+/// A text of fewer bytes is tokenized faster than the places are allocated.
 const SHORT: usize = 4096;
 
-/// Where the tokens of the words of one text are.
+/// The words of one text, and where their tokens are.
 pub(super) struct WordMemory<'t> {
     places: Vec<SeenWord<'t>>,
     hasher: DefaultHashBuilder,
 }
 
-/// A word, and where its tokens stand in the output.
+/// A word, and where its tokens are in the output.
 #[derive(Clone, Copy)]
 struct SeenWord<'t> {
     word: &'t str,
@@ -31,7 +30,7 @@ struct SeenWord<'t> {
 }
 
 impl<'t> WordMemory<'t> {
-    /// A memory for the words of a text of `len` bytes.
+    /// An empty cache for a text of `len` bytes.
     pub(super) fn new(len: usize) -> WordMemory<'t> {
         let places = if len < SHORT { 1 } else { PLACES };
         WordMemory {
@@ -40,7 +39,7 @@ impl<'t> WordMemory<'t> {
         }
     }
 
-    /// Appends the tokens of `word` to `out`, by `tokenize` unless they are known. The words of one memory go to one `out`.
+    /// Appends the tokens of `word` to `out`, calling `tokenize` if they are not cached. All calls must pass the same `out`.
     pub(super) fn append(
         &mut self,
         word: &'t str,
