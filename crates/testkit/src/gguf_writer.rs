@@ -1,153 +1,16 @@
-//! Builds GGUF files for tests, right ones and wrong ones.
+//! Builds GGUF files for tests, valid and invalid ones.
 //!
-//! [`GgufWriter`] collects metadata and tensors and lays them out as version 2 or 3 prescribes (the two differ in the
-//! version number alone). [`GgufValue`] is a metadata value; integers, floats, strings and vectors convert into it.
-//! [`ggml_type`] names the tensor type numbers that tests use.
-//!
-//! It shares no code with the `model` crate and knows types as bare numbers, so that a mistake in the reader cannot
-//! hide behind the same mistake here. It checks nothing: hostile tests need files that no honest writer makes.
+//! [`GgufWriter`] collects metadata and tensors and lays them out as in version 2 or 3, which differ only in the version
+//! number. It checks nothing: hostile tests need files that no honest writer makes.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::gguf_value::{GgufValue, write_string};
+
 /// The alignment of tensor data in a file that does not name one.
 const DEFAULT_ALIGNMENT: u64 = 32;
-
-/// The numbers of tensor types in a GGUF tensor table.
-#[expect(missing_docs, reason = "the constants are ggml's own type names")]
-pub mod ggml_type {
-    pub const F32: u32 = 0;
-    pub const F16: u32 = 1;
-    pub const Q4_0: u32 = 2;
-    pub const Q4_1: u32 = 3;
-    pub const Q5_0: u32 = 6;
-    pub const Q5_1: u32 = 7;
-    pub const Q8_0: u32 = 8;
-    pub const Q4_K: u32 = 12;
-    pub const Q5_K: u32 = 13;
-    pub const Q6_K: u32 = 14;
-    pub const BF16: u32 = 30;
-}
-
-/// A metadata value, written without any check.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(missing_docs, reason = "the variants are GGUF's own type names")]
-pub enum GgufValue {
-    U8(u8),
-    I8(i8),
-    U16(u16),
-    I16(i16),
-    U32(u32),
-    I32(i32),
-    F32(f32),
-    Bool(bool),
-    /// Bytes, so that a test can write what is not UTF-8.
-    String(Vec<u8>),
-    /// The element type's number, then the elements, which need not agree with it.
-    Array(u32, Vec<GgufValue>),
-    U64(u64),
-    I64(i64),
-    F64(f64),
-    /// Any type number followed by any bytes.
-    Raw(u32, Vec<u8>),
-}
-
-impl GgufValue {
-    /// The type number that stands before the value in the file.
-    pub fn type_id(&self) -> u32 {
-        match self {
-            GgufValue::U8(_) => 0,
-            GgufValue::I8(_) => 1,
-            GgufValue::U16(_) => 2,
-            GgufValue::I16(_) => 3,
-            GgufValue::U32(_) => 4,
-            GgufValue::I32(_) => 5,
-            GgufValue::F32(_) => 6,
-            GgufValue::Bool(_) => 7,
-            GgufValue::String(_) => 8,
-            GgufValue::Array(..) => 9,
-            GgufValue::U64(_) => 10,
-            GgufValue::I64(_) => 11,
-            GgufValue::F64(_) => 12,
-            GgufValue::Raw(id, _) => *id,
-        }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            GgufValue::U8(v) => out.push(*v),
-            GgufValue::I8(v) => out.extend(v.to_le_bytes()),
-            GgufValue::U16(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I16(v) => out.extend(v.to_le_bytes()),
-            GgufValue::U32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::F32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::Bool(v) => out.push(u8::from(*v)),
-            GgufValue::String(v) => write_string(out, v),
-            GgufValue::U64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::F64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::Raw(_, bytes) => out.extend(bytes),
-            GgufValue::Array(element, items) => {
-                out.extend(element.to_le_bytes());
-                out.extend((items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| item.write(out));
-            }
-        }
-    }
-}
-
-macro_rules! scalar_value {
-    ($($type:ty => $variant:ident $id:literal),*) => {$(
-        impl From<$type> for GgufValue {
-            fn from(value: $type) -> Self {
-                GgufValue::$variant(value)
-            }
-        }
-        impl GgufElement for $type {
-            const TYPE_ID: u32 = $id;
-        }
-    )*};
-}
-scalar_value!(u8 => U8 0, i8 => I8 1, u16 => U16 2, i16 => I16 3, u32 => U32 4, i32 => I32 5, f32 => F32 6,
-    bool => Bool 7, u64 => U64 10, i64 => I64 11, f64 => F64 12);
-
-impl From<&str> for GgufValue {
-    fn from(value: &str) -> Self {
-        GgufValue::String(value.as_bytes().to_vec())
-    }
-}
-
-impl From<String> for GgufValue {
-    fn from(value: String) -> Self {
-        GgufValue::String(value.into_bytes())
-    }
-}
-
-/// A Rust type whose vectors convert into a metadata array.
-pub trait GgufElement: Into<GgufValue> {
-    /// The type number that stands in the array's header.
-    const TYPE_ID: u32;
-}
-
-impl GgufElement for &str {
-    const TYPE_ID: u32 = 8;
-}
-
-impl GgufElement for String {
-    const TYPE_ID: u32 = 8;
-}
-
-impl<T: GgufElement> GgufElement for Vec<T> {
-    const TYPE_ID: u32 = 9;
-}
-
-impl<T: GgufElement> From<Vec<T>> for GgufValue {
-    fn from(items: Vec<T>) -> Self {
-        GgufValue::Array(T::TYPE_ID, items.into_iter().map(Into::into).collect())
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Tensor {
@@ -395,14 +258,10 @@ impl Tensor {
     }
 }
 
-fn write_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u64).to_le_bytes());
-    out.extend(bytes);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf_value::ggml_type;
 
     #[test]
     fn a_small_file_has_the_bytes_of_the_specification() {

@@ -1,13 +1,14 @@
-//! Test support that shares no code with what it tests: no crate of the workspace is a dependency of this one.
+//! Test support that shares no code with what it tests: it depends on no crate of the workspace.
 //!
-//! - [`GgufWriter`]: GGUF files, right and wrong ones.
-//! - [`TinyModel`]: a random small model of a real architecture, as a file and as exact weights.
+//! - [`GgufWriter`]: GGUF files, valid and invalid ones.
+//! - [`TinyModel`]: a small random model of a real architecture, as a file and as exact weights.
 //! - [`mod@reference`]: its logits in f64, straight from the definitions.
 //! - [`compare`]: distances between an engine's logits and the reference's.
 //! - [`temp_model()`]: a model file that lives as long as a test.
 //! - [`write_parts()`]: the files of a split model.
 
 pub mod compare;
+mod gguf_value;
 mod gguf_writer;
 mod random_matrix;
 pub mod reference;
@@ -19,7 +20,8 @@ mod tiny_model;
 mod tiny_settings;
 mod tiny_vocab;
 
-pub use gguf_writer::{GgufElement, GgufValue, GgufWriter, ggml_type};
+pub use gguf_value::{GgufElement, GgufValue, ggml_type};
+pub use gguf_writer::GgufWriter;
 pub use random_matrix::Matrix;
 pub use split_files::write_parts;
 pub use temp_model::temp_model;

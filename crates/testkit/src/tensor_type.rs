@@ -9,7 +9,7 @@
 
 use half::{bf16, f16};
 
-use crate::gguf_writer::ggml_type;
+use crate::gguf_value::ggml_type;
 
 /// A tensor type that a tiny model can be written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

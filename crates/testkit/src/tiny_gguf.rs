@@ -1,6 +1,7 @@
 //! Writes a [`TinyModel`] as the GGUF file that a converter would make of it.
 
-use crate::gguf_writer::{GgufWriter, ggml_type};
+use crate::gguf_value::ggml_type;
+use crate::gguf_writer::GgufWriter;
 use crate::random_matrix::Matrix;
 use crate::tiny_model::{Architecture, TinyLayer, TinyModel, TinySpec};
 

@@ -61,48 +61,45 @@ impl Metadata {
 
     /// A float.
     pub fn float(&self, key: &str) -> Result<Option<f32>, ModelError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::F32(v)) => Ok(Some(*v)),
+        self.typed(key, "a float", |value| match *value {
+            Value::F32(v) => Some(v),
             #[expect(clippy::cast_possible_truncation, reason = "f32 is what the arithmetic uses")]
-            Some(Value::F64(v)) => Ok(Some(*v as f32)),
-            Some(_) => Err(ModelError::metadata(key, "is not a float")),
-        }
+            Value::F64(v) => Some(v as f32),
+            _ => None,
+        })
     }
 
     /// A boolean.
     pub fn boolean(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Bool(v)) => Ok(Some(*v)),
-            Some(_) => Err(ModelError::metadata(key, "is not a boolean")),
-        }
+        self.typed(key, "a boolean", |value| if let Value::Bool(v) = *value { Some(v) } else { None })
     }
 
     /// A string.
     pub fn string(&self, key: &str) -> Result<Option<&str>, ModelError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(v)) => Ok(Some(v)),
-            Some(_) => Err(ModelError::metadata(key, "is not a string")),
-        }
+        self.typed(key, "a string", |value| if let Value::String(v) = value { Some(v.as_str()) } else { None })
     }
 
     /// An array of strings.
     pub fn strings(&self, key: &str) -> Result<Option<&StringArray>, ModelError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Array(Array::String(v))) => Ok(Some(v)),
-            Some(_) => Err(ModelError::metadata(key, "is not an array of strings")),
-        }
+        self.typed(key, "an array of strings", |value| match value {
+            Value::Array(Array::String(v)) => Some(v),
+            _ => None,
+        })
     }
 
     /// An array.
     pub fn array(&self, key: &str) -> Result<Option<&Array>, ModelError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Array(v)) => Ok(Some(v)),
-            Some(_) => Err(ModelError::metadata(key, "is not an array")),
-        }
+        self.typed(key, "an array", |value| if let Value::Array(v) = value { Some(v) } else { None })
+    }
+
+    /// The value of `key`, read by `read`, which returns `None` if it is not `what`.
+    fn typed<'a, T>(
+        &'a self,
+        key: &str,
+        what: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ModelError> {
+        let wrong = || ModelError::metadata(key, format!("is not {what}"));
+        self.get(key).map(|value| read(value).ok_or_else(wrong)).transpose()
     }
 }
