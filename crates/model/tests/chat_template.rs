@@ -1,8 +1,8 @@
 //! Chat templates against Python's Jinja, and hostile templates.
 //!
-//! `data/chat_templates` holds a model's template and two of our own, ten conversations, and a hundred snippets that each
-//! exercise a corner of the language; `make_expected.py` recorded what Python makes of them. The comparison is byte for
-//! byte, and where Python fails, so must we.
+//! `data/chat_templates` has a model's template and two of our own, ten conversations, and a hundred snippets that each
+//! exercise a corner of the language; `make_expected.py` recorded Python's output. The comparison is byte for byte, and
+//! where Python fails, so must we.
 
 use model::{ChatTemplate, ModelError, RenderOptions};
 use serde_json::{Map, Value, json};
@@ -215,7 +215,7 @@ fn assert_fail(templates: &[String]) {
 /// These are unusual, but not hostile.
 #[test]
 fn long_chains_compile() {
-    let elif = format!("{{% if false %}}{}{{% else %}}end{{% endif %}}", "{% elif false %}x".repeat(1000));
+    let elif = format!("{{% if false %}}{}{{% else %}}end{{% endif %}}", "{% elif false %}x".repeat(999));
     assert_eq!(render_alone(&elif).as_deref(), Ok("end"));
     let sum = format!("{{{{ 0{} }}}}", "+1".repeat(400));
     assert_eq!(render_alone(&sum).as_deref(), Ok("400"));

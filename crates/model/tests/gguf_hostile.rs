@@ -1,7 +1,7 @@
-//! Files that are no GGUF, damaged, cut short or made to hurt get an error, never a panic.
+//! Files that are not GGUF, damaged, truncated or hostile give an error, never a panic.
 //!
-//! Each test is one kind of such a file. The message must be one line that names the place, the key or the tensor and
-//! a byte, and says what to do where something can be done.
+//! Each test covers one kind of file. The message must be one line that names the key or tensor and the byte, and says
+//! what to do where something can be done.
 
 use std::io::{self, Read};
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! A file far larger than memory opens by its header alone.
+//! Opening a file far larger than memory reads only its header.
 //!
-//! A vocabulary of 256k tokens stands in front of 100 GB of weights. Opening it must not read the weights, whether
-//! they are a hole in a sparse file or an endless stream.
+//! The file has a vocabulary of 256k tokens and 100 GB of weights. Opening it must not read the weights, whether they are a
+//! hole in a sparse file or an endless stream.
 
 use std::cell::Cell;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
-//! What a writer puts into a GGUF file is what the reader finds in it.
+//! The reader returns what a writer put into a GGUF file.
 //!
-//! Files of both versions, of every alignment from 8 to 4096, with values of every type and tensors of every format go
-//! through `testkit`'s writer, which shares no code with the reader. Every value, shape and byte must come back.
+//! `testkit`'s writer, which shares no code with the reader, writes files of both versions and of every alignment from 8 to
+//! 4096, with values of every type and tensors of every format. Every value, shape and byte must come back.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! A model in several files is the model that it was before it was split; files that do not belong together get an error.
+//! A split model equals the model before it was split; files that do not belong together give an error.
 //!
-//! `testkit` cuts models as llama.cpp's gguf-split does and writes them under its names. Whichever part is opened, names,
-//! metadata and every byte must come back; every way in which a set of parts can be wrong has a message that names the
-//! file and says what to do.
+//! `testkit` splits models like llama.cpp's gguf-split and uses its file names. Whichever part is opened, names, metadata
+//! and every byte must come back; each kind of invalid set of parts has a message that names the file and says what to do.
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};

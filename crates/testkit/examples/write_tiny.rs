@@ -4,8 +4,8 @@
 //! cargo run -p testkit --example write_tiny -- OUT.gguf llama|qwen2 [KEY=VALUE]... [tokens=IDS]
 //! ```
 //!
-//! The settings are those of `TinySpec::from_line`, for example `type=Q8_0 template=chatml`. With `tokens`, ids with
-//! commas, one line of logits is printed for each.
+//! The settings are those of `TinySpec::from_line`, such as `type=Q8_0 template=chatml`. `tokens` is a comma-separated list
+//! of ids; one line of logits is printed for each.
 
 use testkit::{TinySpec, reference};
 

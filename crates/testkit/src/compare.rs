@@ -1,14 +1,14 @@
-//! How far computed logits are from those of the f64 reference.
+//! Distances of computed logits from those of the f64 reference.
 //!
 //! Logits have no natural unit, so an absolute difference says little: [`relative_to_spread`] divides it by the
-//! standard deviation of the reference row, [`kl_divergence`] asks what the difference does to the probabilities.
-//! A value that is not finite makes every distance infinite, so that a bound on a distance is a bound on nonsense too.
+//! standard deviation of the reference row, [`kl_divergence`] measures its effect on the probabilities. A value that is not
+//! finite makes every distance infinite, so that a bound on a distance also rejects NaN and infinity.
 
-/// The largest absolute difference; infinite if one value is not finite.
+/// The largest absolute difference; infinite if a value is not finite.
 ///
 /// Panics if the lengths differ.
 pub fn max_abs_diff(a: &[f32], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len(), "both have the same length");
+    assert_eq!(a.len(), b.len(), "the lengths differ");
     let differences = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - b).abs());
     differences.fold(0.0, |max, d| if d.is_finite() { d.max(max) } else { f64::INFINITY })
 }
@@ -19,7 +19,7 @@ pub fn max_abs_diff(a: &[f32], b: &[f64]) -> f64 {
 pub fn relative_to_spread(a: &[f32], b: &[f64]) -> f64 {
     let mean = b.iter().sum::<f64>() / b.len() as f64;
     let variance = b.iter().map(|b| (b - mean) * (b - mean)).sum::<f64>() / b.len() as f64;
-    assert!(variance > 0.0, "a reference without spread cannot measure a difference");
+    assert!(variance > 0.0, "the reference is constant");
     max_abs_diff(a, b) / variance.sqrt()
 }
 

@@ -4,7 +4,7 @@
 //! type numbers that tests use. Both share no code with the `model` crate, so that a mistake in its reader cannot hide
 //! behind the same mistake here.
 
-/// The numbers of tensor types in a GGUF tensor table.
+/// The tensor type numbers of GGUF.
 #[expect(missing_docs, reason = "the constants are ggml's own type names")]
 pub mod ggml_type {
     pub const F32: u32 = 0;
@@ -43,65 +43,47 @@ pub enum GgufValue {
     Raw(u32, Vec<u8>),
 }
 
-impl GgufValue {
-    /// The type number that stands before the value in the file.
-    pub(crate) fn type_id(&self) -> u32 {
-        match self {
-            GgufValue::U8(_) => 0,
-            GgufValue::I8(_) => 1,
-            GgufValue::U16(_) => 2,
-            GgufValue::I16(_) => 3,
-            GgufValue::U32(_) => 4,
-            GgufValue::I32(_) => 5,
-            GgufValue::F32(_) => 6,
-            GgufValue::Bool(_) => 7,
-            GgufValue::String(_) => 8,
-            GgufValue::Array(..) => 9,
-            GgufValue::U64(_) => 10,
-            GgufValue::I64(_) => 11,
-            GgufValue::F64(_) => 12,
-            GgufValue::Raw(id, _) => *id,
-        }
-    }
-
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            GgufValue::U8(v) => out.push(*v),
-            GgufValue::I8(v) => out.extend(v.to_le_bytes()),
-            GgufValue::U16(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I16(v) => out.extend(v.to_le_bytes()),
-            GgufValue::U32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::F32(v) => out.extend(v.to_le_bytes()),
-            GgufValue::Bool(v) => out.push(u8::from(*v)),
-            GgufValue::String(v) => write_string(out, v),
-            GgufValue::U64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::I64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::F64(v) => out.extend(v.to_le_bytes()),
-            GgufValue::Raw(_, bytes) => out.extend(bytes),
-            GgufValue::Array(element, items) => {
-                out.extend(element.to_le_bytes());
-                out.extend((items.len() as u64).to_le_bytes());
-                items.iter().for_each(|item| item.write(out));
-            }
-        }
-    }
-}
-
-macro_rules! scalar_value {
-    ($($type:ty => $variant:ident $id:literal),*) => {$(
-        impl From<$type> for GgufValue {
+/// Conversions and layouts of scalars: their type, the number that is written, the variant, the type number.
+macro_rules! scalar_values {
+    ($($type:ty, $wire:ty => $variant:ident $id:literal),*) => {
+        $(impl From<$type> for GgufValue {
             fn from(value: $type) -> Self {
                 GgufValue::$variant(value)
             }
         }
         impl GgufElement for $type {
             const TYPE_ID: u32 = $id;
+        })*
+
+        impl GgufValue {
+            /// The type number that precedes the value in the file.
+            pub(crate) fn type_id(&self) -> u32 {
+                match self {
+                    $(GgufValue::$variant(_) => $id,)*
+                    GgufValue::String(_) => 8,
+                    GgufValue::Array(..) => 9,
+                    GgufValue::Raw(id, _) => *id,
+                }
+            }
+
+            /// Appends the value without its type number.
+            pub(crate) fn write(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(GgufValue::$variant(v) => out.extend(<$wire>::from(*v).to_le_bytes()),)*
+                    GgufValue::String(v) => write_string(out, v),
+                    GgufValue::Raw(_, bytes) => out.extend(bytes),
+                    GgufValue::Array(element, items) => {
+                        out.extend(element.to_le_bytes());
+                        out.extend((items.len() as u64).to_le_bytes());
+                        items.iter().for_each(|item| item.write(out));
+                    }
+                }
+            }
         }
-    )*};
+    };
 }
-scalar_value!(u8 => U8 0, i8 => I8 1, u16 => U16 2, i16 => I16 3, u32 => U32 4, i32 => I32 5, f32 => F32 6,
-    bool => Bool 7, u64 => U64 10, i64 => I64 11, f64 => F64 12);
+scalar_values!(u8, u8 => U8 0, i8, i8 => I8 1, u16, u16 => U16 2, i16, i16 => I16 3, u32, u32 => U32 4,
+    i32, i32 => I32 5, f32, f32 => F32 6, bool, u8 => Bool 7, u64, u64 => U64 10, i64, i64 => I64 11, f64, f64 => F64 12);
 
 impl From<&str> for GgufValue {
     fn from(value: &str) -> Self {
@@ -117,7 +99,7 @@ impl From<String> for GgufValue {
 
 /// A Rust type whose vectors convert into a metadata array.
 pub trait GgufElement: Into<GgufValue> {
-    /// The type number that stands in the array's header.
+    /// The element type number in the array's header.
     const TYPE_ID: u32;
 }
 

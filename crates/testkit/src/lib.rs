@@ -4,7 +4,7 @@
 //! - [`TinyModel`]: a small random model of a real architecture, as a file and as exact weights.
 //! - [`mod@reference`]: its logits in f64, straight from the definitions.
 //! - [`compare`]: distances between an engine's logits and the reference's.
-//! - [`temp_model()`]: a model file that lives as long as a test.
+//! - [`temp_model()`]: a model file that is deleted at the end of a test.
 //! - [`write_parts()`]: the files of a split model.
 
 pub mod compare;

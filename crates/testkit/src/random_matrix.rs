@@ -1,8 +1,8 @@
-//! Random weights: bytes as a file holds them together with the exact values that they stand for.
+//! Random weights: the bytes of a file together with their exact values.
 //!
-//! [`Matrix::random`] draws the quants and packed scales of a block uniformly, so that every bit of a format matters to
-//! a test, and chooses the half-precision scales such that the weights have about the wanted standard deviation. Only
-//! additions and multiplications are used: a seed gives the same bytes on every machine.
+//! [`Matrix::random`] draws the quants and packed scales of a block uniformly, so that every bit of a format matters, and
+//! chooses the half-precision scales such that the weights have about the desired standard deviation. It only adds and
+//! multiplies, so a seed gives the same bytes on every machine.
 
 use half::{bf16, f16};
 use rand::{Rng, RngExt};
@@ -77,7 +77,7 @@ fn push_block(bytes: &mut Vec<u8>, rng: &mut impl Rng, tensor_type: TensorType, 
         TensorType::BF16 => bytes.extend(bf16::from_f64(spread(rng, std)).to_le_bytes()),
         TensorType::Q8_0 => {
             push_half(bytes, signed / 73.0);
-            // No quantiser makes -128, and a dot product may rely on that.
+            // No quantiser produces -128, and a dot product may rely on that.
             bytes.extend((0..32).map(|_| rng.random_range(-127i8..=127).cast_unsigned()));
         }
         TensorType::Q4_0 => {

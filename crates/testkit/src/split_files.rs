@@ -1,4 +1,4 @@
-//! The files of a split model, under the names that belong to them.
+//! Writes the files of a split model under their standard names.
 
 use std::path::{Path, PathBuf};
 

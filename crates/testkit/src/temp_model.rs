@@ -1,4 +1,4 @@
-//! A model file that lives as long as a test.
+//! A model file that is deleted at the end of a test.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use tempfile::TempPath;
 
 /// Writes `bytes` to a new file `*.gguf` that is deleted when the returned path is dropped.
 ///
-/// Panics if the system's folder for temporary files cannot be written.
+/// Panics if the directory for temporary files is not writable.
 pub fn temp_model(bytes: &[u8]) -> TempPath {
     let mut file = tempfile::Builder::new().suffix(".gguf").tempfile().expect("a temporary file can be made");
     file.write_all(bytes).expect("a temporary file can be written");

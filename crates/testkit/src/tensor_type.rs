@@ -1,11 +1,11 @@
-//! What the bytes of a quantised tensor mean, weight by weight, in f64.
+//! Dequantises tensors weight by weight, in f64.
 //!
-//! [`TensorType`] lists the types that tiny models use with their numbers and block sizes; [`TensorType::weight`] reads
-//! one weight of one block straight from the definition of the block's layout (the structs of ggml's `ggml-common.h`).
-//! It is slow, and shares nothing with the `kernels` crate, whose decoders it judges. `tests/dequantise.rs` in turn
-//! holds it against values that the Python package `gguf` decoded.
+//! [`TensorType`] lists the types of tiny models with their numbers and block sizes; [`TensorType::weight`] reads one
+//! weight of a block as the block's layout defines it (the structs of ggml's `ggml-common.h`). It is slow and shares no
+//! code with the `kernels` crate, whose decoders are tested against it. `tests/peers.rs` in turn compares it with values
+//! that the Python package `gguf` decoded.
 //!
-//! Quantised weights are small integers times half-precision scales, so every value here is exact, without rounding.
+//! Quantised weights are small integers times half-precision scales, so every value is exact, without rounding.
 
 use half::{bf16, f16};
 
@@ -30,7 +30,7 @@ pub enum TensorType {
 }
 
 impl TensorType {
-    /// Every type, so that a test can go through them.
+    /// Every type, for tests that iterate over them.
     pub const ALL: [TensorType; 11] = [
         TensorType::F32,
         TensorType::F16,
@@ -45,7 +45,7 @@ impl TensorType {
         TensorType::Q6_K,
     ];
 
-    /// The number that stands for the type in a GGUF tensor table.
+    /// The number of the type in a GGUF tensor table.
     pub fn ggml_id(self) -> u32 {
         match self {
             TensorType::F32 => ggml_type::F32,
@@ -62,7 +62,7 @@ impl TensorType {
         }
     }
 
-    /// The number that stands for files mostly of this type under `general.file_type`.
+    /// The number under `general.file_type` for files mostly of this type.
     pub fn file_type(self) -> u32 {
         match self {
             TensorType::F32 => 0,
@@ -106,9 +106,9 @@ impl TensorType {
 
     /// The exact values of all weights in `bytes`, a run of whole blocks.
     ///
-    /// Panics if `bytes` is no whole number of blocks.
+    /// Panics if `bytes` is not a whole number of blocks.
     pub fn dequantise(self, bytes: &[u8]) -> Vec<f64> {
-        assert_eq!(bytes.len() % self.block_bytes(), 0, "{self:?}: a part of a block is left");
+        assert_eq!(bytes.len() % self.block_bytes(), 0, "{self:?}: the last block is incomplete");
         let blocks = bytes.chunks_exact(self.block_bytes());
         blocks.flat_map(|block| (0..self.block_len()).map(move |i| self.weight(block, i))).collect()
     }

@@ -1,7 +1,7 @@
-//! Vocabularies small enough for a tiny model and complete enough to write and read any text.
+//! Vocabularies for tiny models that can encode and decode any text.
 //!
-//! [`Vocabulary`] is byte-level BPE as GPT-2 has it, or SentencePiece BPE as Llama 2 has it. Both hold every byte, a few
-//! merged pieces and the special tokens of a chat; ids past those up to the model's vocabulary size are unused.
+//! [`Vocabulary`] is byte-level BPE as in GPT-2 or SentencePiece BPE as in Llama 2. Both have every byte, a few merged
+//! pieces and the special tokens of a chat; the ids above those, up to the model's vocabulary size, are unused.
 
 use crate::gguf_writer::GgufWriter;
 
@@ -14,27 +14,27 @@ mod token_type {
     pub(super) const BYTE: i32 = 6;
 }
 
-/// A chat template in the ChatML form, whose specials both vocabularies hold.
+/// A ChatML template; both vocabularies have its special tokens.
 pub const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + \
     message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// The pairs that byte-level BPE merges, first the most urgent; `Ġ` is the space.
+/// The merges of byte-level BPE in order; `Ġ` is the space.
 const MERGES: [&str; 16] = [
     "Ġ t", "h e", "Ġt he", "i n", "e r", "a n", "Ġ a", "o n", "r e", "n d", "Ġa nd", "o u", "in g", "l l", "e ll",
     "he ll",
 ];
 
-/// The pieces of the SentencePiece vocabulary besides bytes and letters, first the most urgent; `▁` is the space.
+/// The pieces of the SentencePiece vocabulary besides bytes and letters, best score first; `▁` is the space.
 const PIECES: [&str; 10] = ["▁t", "he", "▁the", "in", "er", "an", "▁a", "ll", "ell", "hell"];
 
 /// The special tokens of a chat; SentencePiece files put them last as well.
 const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 
-/// Which tokenizer a tiny model's file describes.
+/// The tokenizer of a tiny model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
-    /// `gpt2`: byte-level BPE with merges; the end of text is also the beginning.
+    /// `gpt2`: byte-level BPE with merges; the end-of-text token is also BOS.
     ByteBpe,
     /// `llama`: SentencePiece BPE with scores and byte fallback; `<s>` and `</s>` are ids 1 and 2.
     SentencePiece,
@@ -56,7 +56,9 @@ impl Vocabulary {
         for id in tokens.len()..n_vocab {
             tokens.push(token(&format!("<unused{id}>"), token_type::UNUSED, 0.0));
         }
-        let id = |text: &str| tokens.iter().position(|t| t.text == text).expect("the special is there") as u32;
+        let id = |text: &str| {
+            tokens.iter().position(|t| t.text == text).expect("the vocabulary has the special tokens") as u32
+        };
         let file = match self {
             Vocabulary::ByteBpe => file
                 .kv("tokenizer.ggml.model", "gpt2")
@@ -112,8 +114,8 @@ fn token(text: &str, token_type: i32, score: f32) -> Token {
     Token { text: text.to_owned(), token_type, score }
 }
 
-/// The character that stands for a byte in GPT-2's vocabulary: itself if Latin-1 prints it, else the next one free
-/// from U+0100 on. Source: `bytes_to_unicode` of the GPT-2 release.
+/// The character of a byte in GPT-2's vocabulary: itself if printable in Latin-1, else the next free one from U+0100 on.
+/// Source: `bytes_to_unicode` of the GPT-2 release.
 fn byte_as_char(byte: u8) -> char {
     let prints = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if prints(byte) {

@@ -1,10 +1,10 @@
-//! The oracle is held against programs that it shares nothing with.
+//! Compares the oracle with independent programs.
 //!
-//! An engine is right if it agrees with the f64 reference, so the reference must not be wrong in the engine's own way.
-//! `data/blocks.txt` holds random blocks of every quantised type as the Python package gguf 0.19 decodes them,
-//! `data/logits.txt` logits of tiny F32 models as llama.cpp (llama-cpp-python 0.3.36) computes them: grouped and single
-//! key heads, tied and separate output, biases, linear and per-frequency scaling of positions, both ways of turning
-//! pairs. `data/record.py` made both.
+//! An engine is correct if it agrees with the f64 reference, so the reference must not share the engine's mistakes.
+//! `data/blocks.txt` has random blocks of every quantised type as decoded by the Python package gguf 0.19,
+//! `data/logits.txt` logits of tiny F32 models computed by llama.cpp (llama-cpp-python 0.3.36): grouped and single key
+//! heads, tied and separate output, biases, linear and per-frequency position scaling, both rope layouts. `data/record.py`
+//! recorded both.
 
 use testkit::compare::max_abs_diff;
 use testkit::{TensorType, TinySpec, reference};

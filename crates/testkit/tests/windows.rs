@@ -1,7 +1,7 @@
-//! What a window does to the reference: it hides old keys, spares the sinks and changes nothing else.
+//! A window hides old keys from the reference except the sinks, and changes nothing else.
 //!
-//! Nothing outside can be asked here, so the story is about cases where the answer is known without one: a window that
-//! hides nothing, and a window that leaves each token to itself.
+//! There is no other program to compare with, so the tests use cases with a known answer: a window that hides nothing, and
+//! a window in which each token sees only itself.
 
 use testkit::TinyModel;
 use testkit::reference::{Window, logits, windowed_logits};

@@ -15,12 +15,12 @@ use super::bounded::{ASSIGNED, ITERATED, STORED};
 const MAX_SOURCE_BYTES: usize = 128 << 10;
 /// The longest tag, counted without strings and white space. The longest one seen has 151.
 const MAX_TAG_BYTES: usize = 1024;
-/// The `elif` tags of all open `if` blocks together; each takes 1.2 KiB of stack to compile.
-const MAX_OPEN_ELIFS: usize = 1000;
+/// The `if` and `elif` tags of all open `if` blocks; each takes 1.2 KiB of stack to compile.
+const MAX_OPEN_IFS: usize = 1000;
 
 /// Checks and rewrites a template.
 ///
-/// Errors: it is too large, has a tag that is too long, or too many `elif` tags.
+/// Errors: it is too large, has a tag that is too long, or too many open `elif` tags.
 pub(super) fn prepare(source: &str) -> Result<String, String> {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the template has {} bytes, more than {MAX_SOURCE_BYTES}", source.len()));
@@ -28,7 +28,7 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
     let source = source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len());
     let mut rest = source.as_str();
-    let mut elifs = OpenElifs::default();
+    let mut open_ifs = Vec::new();
     while let Some(start) = rest.find('{') {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
@@ -40,7 +40,7 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
             _ => 1,
         };
         if let Some(tag) = split_tag(&rest[..length]) {
-            elifs.count(tag.name)?;
+            count_elifs(&mut open_ifs, tag.name)?;
             tag.write(&mut out)?;
         } else {
             out.push_str(&rest[..length]);
@@ -51,30 +51,20 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// Counts the `elif` tags of the `if` blocks that are open.
-#[derive(Default)]
-struct OpenElifs {
-    total: usize,
-    /// Their number in each open `if` block, outermost first.
-    by_if: Vec<usize>,
-}
-
-impl OpenElifs {
-    /// Counts a tag by its name.
-    ///
-    /// Errors: too many are open.
-    fn count(&mut self, name: &str) -> Result<(), String> {
-        match (name, self.by_if.last_mut()) {
-            ("if", _) => self.by_if.push(0),
-            ("elif", Some(n)) => (*n, self.total) = (*n + 1, self.total + 1),
-            ("endif", Some(_)) => self.total -= self.by_if.pop().unwrap_or(0),
-            _ => {}
-        }
-        if self.total > MAX_OPEN_ELIFS {
-            return Err(format!("more than {MAX_OPEN_ELIFS} `elif` tags are nested or follow each other"));
-        }
-        Ok(())
+/// Counts a tag by its name; `open` has the number of `elif` tags of each open `if` block.
+///
+/// Errors: too many are open.
+fn count_elifs(open: &mut Vec<usize>, name: &str) -> Result<(), String> {
+    match (name, open.last_mut()) {
+        ("if", _) => open.push(0),
+        ("elif", Some(n)) => *n += 1,
+        ("endif", _) => drop(open.pop()),
+        _ => return Ok(()),
     }
+    if open.len() + open.iter().sum::<usize>() > MAX_OPEN_IFS {
+        return Err(format!("more than {MAX_OPEN_IFS} `if` and `elif` tags are open at once"));
+    }
+    Ok(())
 }
 
 /// A block tag: its opening with white space, its name, what follows, and its closing.

@@ -24,64 +24,15 @@ const END_KEYS: [&str; 6] = [
     "tokenizer.ggml.fim_sep_token_id",
 ];
 
-/// Texts of tokens that end a generation, whatever the metadata says.
-const END_TEXTS: &[&str] = &[
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|flush|>",
-    "<|calls|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "</s>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<|end_of_text|>",
-    "<end_of_utterance>",
-    "<eos>",
-    "<｜end▁of▁sentence｜>",
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<PAD>",
-    "[PAD]",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
-];
+/// Texts of tokens that end a generation, whatever the metadata says, separated by spaces.
+const END_TEXTS: &str = "<|eot_id|> <|im_end|> <|end|> <|return|> <|call|> <|flush|> <|calls|> <end_of_turn> <|endoftext|> </s> \
+    <|eom_id|> <EOT> _<EOT> [EOT] [EOS] <|end_of_text|> <end_of_utterance> <eos> <｜end▁of▁sentence｜> <|fim_pad|> \
+    <fim-pad> <fim_pad> <PAD> [PAD] <|fim_repo|> <|repo_name|> <fim-repo> <REPO> <reponame> <|file_sep|>";
 
 /// Texts of the other tokens that are control tokens, whatever the metadata says: those of fill-in-the-middle.
-const CONTROL_TEXTS: &[&str] = &[
-    "<|fim_prefix|>",
-    "<fim-prefix>",
-    "<fim_prefix>",
-    "<｜fim▁begin｜>",
-    "<PRE>",
-    "▁<PRE>",
-    "<|code_prefix|>",
-    "<|fim_suffix|>",
-    "<fim-suffix>",
-    "<fim_suffix>",
-    "<｜fim▁hole｜>",
-    "<SUF>",
-    "▁<SUF>",
-    "<|code_suffix|>",
-    "<|fim_middle|>",
-    "<fim-middle>",
-    "<fim_middle>",
-    "<｜fim▁end｜>",
-    "<MID>",
-    "▁<MID>",
-    "<|code_middle|>",
-];
+const CONTROL_TEXTS: &str = "<|fim_prefix|> <fim-prefix> <fim_prefix> <｜fim▁begin｜> <PRE> ▁<PRE> <|code_prefix|> <|fim_suffix|> \
+    <fim-suffix> <fim_suffix> <｜fim▁hole｜> <SUF> ▁<SUF> <|code_suffix|> <|fim_middle|> <fim-middle> <fim_middle> \
+    <｜fim▁end｜> <MID> ▁<MID> <|code_middle|>";
 
 /// Defaults for keys that a file leaves out, per tokenizer.
 #[derive(Clone, Copy, Default)]
@@ -163,12 +114,12 @@ fn ends(metadata: &Metadata, vocabulary: &mut Vocabulary, eos: Option<TokenId>) 
     for key in END_KEYS {
         ends.extend(token_id(metadata, key, vocabulary)?);
     }
-    for text in CONTROL_TEXTS.iter().chain(END_TEXTS) {
+    for text in CONTROL_TEXTS.split(' ').chain(END_TEXTS.split(' ')) {
         if let Some(id) = vocabulary.id(text.as_bytes()) {
             vocabulary.set_kind(id, TokenKind::Control);
         }
     }
-    ends.extend(END_TEXTS.iter().filter_map(|text| vocabulary.id(text.as_bytes())));
+    ends.extend(END_TEXTS.split(' ').filter_map(|text| vocabulary.id(text.as_bytes())));
     ends.sort_unstable();
     ends.dedup();
     Ok(ends)

@@ -1,4 +1,4 @@
-//! Recorded ids: llama.cpp's own test texts, and what it made of odder ones.
+//! Recorded ids of llama.cpp, for its own test texts and for unusual ones.
 
 use model::gguf::Value;
 use model::{EncodeOptions, TokenId};

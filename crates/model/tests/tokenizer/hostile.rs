@@ -1,4 +1,4 @@
-//! Files that lie: an error that names the key, or a tokenizer that still works. Never a panic.
+//! Inconsistent vocabularies give an error that names the key, or a tokenizer that works; never a panic.
 
 use model::gguf::{Array, Metadata, Value};
 use model::{EncodeOptions, ModelError, SpecialTokens, TokenId, Tokenizer};

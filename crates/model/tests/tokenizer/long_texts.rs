@@ -1,5 +1,5 @@
-//! Texts that a careless tokenizer takes minutes for: one character a hundred thousand times. The figures that this
-//! prints (`--nocapture`) are what it takes; a test that hangs is the failure.
+//! Texts that take a quadratic tokenizer minutes: a short unit repeated up to 100,000 bytes. The test prints its times
+//! (`--nocapture`); it fails by hanging.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! The tokenizer does what llama.cpp does: the same ids for the same texts, for five real vocabularies, and the text
-//! back from the ids. A file that lies about its vocabulary gets an error that names the key, or a tokenizer that works.
+//! The tokenizer agrees with llama.cpp: the same ids for the same texts, for five real vocabularies, and the text back from
+//! the ids. An inconsistent vocabulary gives an error that names the key, or a tokenizer that works.
 
 mod decoding;
 mod expected;
