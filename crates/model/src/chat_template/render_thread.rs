@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_and_the_next_job_runs() {
-        let error = run(|| panic!("a bug of the library")).map(|()| ()).expect_err("the job panics");
+        let error = run::<()>(|| panic!("a bug of the library")).expect_err("the job panics");
         assert_eq!(error.to_string(), "chat template: the template library panicked");
         assert_eq!(run(|| 1).expect("a new thread"), 1);
     }
