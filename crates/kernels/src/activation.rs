@@ -1,9 +1,51 @@
-//! Activation rows: views of the two quantised layouts and the scalar quantisers that write them.
+//! Activation rows: their types, views of the two quantised layouts and the scalar quantisers that write them.
 //!
-//! [`Q8_1Row`] and [`Q8KRow`] give the parts of a row by block. The layouts keep all quants of a row together, then all
+//! [`ActivationType`] names the form of a row. [`Q8_1Row`] and [`Q8KRow`] give the parts of a row by block. The layouts keep all quants of a row together, then all
 //! scales, then all sums, so that SIMD code loads eight scales at once. A block whose largest magnitude is not finite
 //! becomes zeros with a NaN scale: broken numbers stay visible in the result. A block too small to scale (all zeros, or
 //! so tiny that the reciprocal overflows) becomes zeros with scale 0. All tiers write the same bytes.
+
+/// The form in which an activation row meets a weight row.
+///
+/// `Q8_1` serves all formats with blocks of 32 (ggml's Q8_0 is the same numbers without the sums).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(non_camel_case_types)]
+pub enum ActivationType {
+    /// Unquantised, little-endian `f32`.
+    F32,
+    /// Signed bytes with a scale and a sum per 32.
+    Q8_1,
+    /// Signed bytes with a scale per 256 and sums per 16.
+    Q8_K,
+}
+
+impl ActivationType {
+    /// Bytes of one activation row of `cols` values.
+    ///
+    /// `F32` is `[f32; cols]` and 64 more bytes. The quantised types take 768 bytes for every 512 values or part of them,
+    /// enough for the layout of any tier, and 64 more: without those, the same part of many rows would share a few sets of
+    /// a cache. The scalar tier's layout is little-endian and zero-padded: `Q8_1` is `[i8; cols]`, `[f32 scale; cols/32]`,
+    /// `[i16 sum; cols/32]`; `Q8_K` is `[i8; cols]`, `[f32 scale; cols/256]`, `[i16 sum; cols/16]`.
+    /// Panics if `cols` is not a multiple of the block length (1, 32, 256).
+    pub fn row_bytes(self, cols: usize) -> usize {
+        match self {
+            ActivationType::F32 => cols * 4 + 64,
+            ActivationType::Q8_1 => {
+                assert!(cols.is_multiple_of(32), "a Q8_1 row of {cols} values ends inside a block");
+                quantised_row_bytes(cols)
+            }
+            ActivationType::Q8_K => {
+                assert!(cols.is_multiple_of(256), "a Q8_K row of {cols} values ends inside a block");
+                quantised_row_bytes(cols)
+            }
+        }
+    }
+}
+
+/// See [`ActivationType::row_bytes`].
+fn quantised_row_bytes(cols: usize) -> usize {
+    cols.div_ceil(512) * 768 + 64
+}
 
 /// A Q8_1 row by its blocks of 32.
 pub(crate) struct Q8_1Row<'a> {
@@ -192,7 +234,6 @@ pub(crate) fn store_f32(x: &[f32], out: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::ActivationType;
 
     fn q8_1(x: &[f32]) -> Vec<u8> {
         let mut out = vec![0xAA; ActivationType::Q8_1.row_bytes(x.len())];

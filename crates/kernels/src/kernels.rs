@@ -2,27 +2,28 @@
 //!
 //! A [`Kernels`] is a table of function pointers. The scalar table is always there; the others live in `simd/` and are
 //! handed out only on a processor that can run them, which is what makes their functions safe to call. Each method
-//! checks every length before it calls through the table, so the code behind may trust them. A tier overrides what it
-//! speeds up and inherits the rest from the scalar table.
+//! checks every length before it calls through the table, so the code behind may trust them. A tier lists what it speeds
+//! up and inherits the rest from the scalar table. [`crate::available`] picks a table for the processor.
 
-use std::sync::LazyLock;
+use crate::activation::{self, ActivationType};
+use crate::formats::table::{Format, QuantType};
+use crate::ops::attend::args::AttendArgs;
+use crate::ops::attend::scalar::attend;
+use crate::ops::gate::{Activation, gate};
+use crate::ops::kv::{KvType, store_kv};
+use crate::ops::matmul::MatmulArgs;
+use crate::ops::rms_norm::rms_norm_in_place;
+use crate::ops::rope::{RopeLayout, rope};
+use crate::ops::{add, scale, soft_cap};
+use crate::products::Products;
 
-use crate::activation;
-use crate::format::{ActivationType, Format, QuantType};
-use crate::ops::{self, Activation, AttendArgs, KvType, MatmulArgs, RopeLayout};
-use crate::simd;
-
-/// Batches of up to so many tokens have products whose bits do not depend on their company.
+/// Batches of up to this many tokens have products whose bits do not depend on their company.
 pub const FEW_TOKENS: usize = 16;
-
-/// Multiplies the operands, whose lengths agree.
-pub(crate) type MatmulFn = fn(&mut MatmulArgs<'_>);
 
 /// One implementation of every operation for one instruction-set tier.
 pub struct Kernels {
     pub(crate) name: &'static str,
-    /// By format, in the order of [`QuantType`].
-    pub(crate) matmul: [MatmulFn; 11],
+    pub(crate) products: Products,
     pub(crate) dequantise: fn(&'static Format, &[u8], &mut [f32]),
     pub(crate) quantise_q8_1: fn(&[f32], &mut [u8]),
     pub(crate) quantise_q8_k: fn(&[f32], &mut [u8]),
@@ -37,49 +38,19 @@ pub struct Kernels {
 /// The scalar entries, from which every tier starts.
 pub(crate) const SCALAR: Kernels = Kernels {
     name: "scalar",
-    matmul: [ops::matmul; 11],
+    products: Products::SCALAR,
     dequantise: |format, row, out| (format.dequantise)(row, out),
     quantise_q8_1: activation::quantise_q8_1,
     quantise_q8_k: activation::quantise_q8_k,
-    rms_norm_in_place: ops::rms_norm_in_place,
-    rope: ops::rope,
-    gate: ops::gate,
-    add: ops::add,
-    store_kv: ops::store_kv,
-    attend: ops::attend,
+    rms_norm_in_place,
+    rope,
+    gate,
+    add: add::add,
+    store_kv,
+    attend,
 };
 
-static SCALAR_TIER: Kernels = SCALAR;
-
-static AVAILABLE: LazyLock<Vec<&'static Kernels>> =
-    LazyLock::new(|| std::iter::once(&SCALAR_TIER).chain(simd::supported()).collect());
-
 impl Kernels {
-    /// The portable implementations: the oracle of all others.
-    pub fn scalar() -> &'static Kernels {
-        &SCALAR_TIER
-    }
-
-    /// The sets that this processor can run, the scalar one first and the fastest last.
-    pub fn available() -> &'static [&'static Kernels] {
-        &AVAILABLE
-    }
-
-    /// The fastest set that this processor can run.
-    pub fn detect() -> &'static Kernels {
-        AVAILABLE.last().expect("the scalar set is always available")
-    }
-
-    /// The set of this name, if this processor can run it.
-    pub fn by_name(name: &str) -> Option<&'static Kernels> {
-        AVAILABLE.iter().find(|k| k.name == name).copied()
-    }
-
-    /// The names of all sets of all processors, for help texts.
-    pub fn all_names() -> &'static [&'static str] {
-        &["scalar", "avx2", "avxvnni", "avx512", "neon", "neon-i8mm"]
-    }
-
     /// The name of this set.
     pub fn name(&self) -> &'static str {
         self.name
@@ -98,7 +69,7 @@ impl Kernels {
     /// Shapes: `x` is `[cols]`, `out` has `activation.row_bytes(cols)` bytes; [`ActivationType`] tells what is in
     /// it. Quants, scales and sums are the same for all tiers, but each arranges them as its products want them: only
     /// the tier that wrote a row can read it. A block with a NaN or an infinity gets a NaN scale.
-    /// Panics if the lengths disagree or `cols` is no whole number of blocks.
+    /// Panics if the lengths disagree or `cols` ends inside a block.
     pub fn quantise(&self, activation: ActivationType, x: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), activation.row_bytes(x.len()), "quantise {activation:?}: bytes for {}", x.len());
         match activation {
@@ -144,7 +115,7 @@ impl Kernels {
         assert_eq!(Some(out.len()), n_rows.checked_mul(n_tokens), "matmul: {n_rows} rows by {n_tokens} tokens");
         if !out.is_empty() {
             let mut args = MatmulArgs { format, cols, n_rows, n_tokens, is_long, weights, activations, out };
-            (self.matmul[quant as usize])(&mut args);
+            self.products.multiply(quant, &mut args);
         }
     }
 
@@ -182,14 +153,14 @@ impl Kernels {
 
     /// Multiplies each `x` by `factor`.
     pub fn scale(&self, x: &mut [f32], factor: f32) {
-        ops::scale(x, factor);
+        scale::scale(x, factor);
     }
 
     /// Replaces each `x` by `cap * tanh(x / cap)`. All tiers give the same bits.
     ///
     /// Source: Gemma 2 report, section 2.
     pub fn soft_cap(&self, x: &mut [f32], cap: f32) {
-        ops::soft_cap(x, cap);
+        soft_cap::soft_cap(x, cap);
     }
 
     /// Adds `y` to `x`.

@@ -8,12 +8,18 @@
 //! Deliberately absent: files, threads and allocation. Callers bring the buffers and split the work.
 
 mod activation;
-mod format;
+mod available;
 mod formats;
 mod kernels;
 mod ops;
+mod products;
 mod simd;
 
-pub use format::{ActivationType, Format, QuantType};
+pub use activation::ActivationType;
+pub use formats::table::{Format, QuantType};
 pub use kernels::{FEW_TOKENS, Kernels};
-pub use ops::{Activation, AttendArgs, KvType, PartLayout, RopeLayout};
+pub use ops::attend::args::AttendArgs;
+pub use ops::attend::part::PartLayout;
+pub use ops::gate::Activation;
+pub use ops::kv::KvType;
+pub use ops::rope::RopeLayout;

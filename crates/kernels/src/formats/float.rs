@@ -4,7 +4,34 @@
 
 use half::{bf16, f16};
 
+use super::blocks::Blocks;
+use crate::activation::ActivationType;
+
 const _: () = assert!(size_of::<f16>() == 2 && size_of::<bf16>() == 2);
+
+pub(super) const F32: Blocks = Blocks {
+    len: 1,
+    bytes: 4,
+    activation: ActivationType::F32,
+    dequantise: |row, out| dequantise(row, out, f32::from_le_bytes),
+    dot: |row, activation, _| dot(row, activation, f32::from_le_bytes),
+};
+
+pub(super) const F16: Blocks = Blocks {
+    len: 1,
+    bytes: 2,
+    activation: ActivationType::F32,
+    dequantise: |row, out| dequantise(row, out, widen_f16),
+    dot: |row, activation, _| dot(row, activation, widen_f16),
+};
+
+pub(super) const BF16: Blocks = Blocks {
+    len: 1,
+    bytes: 2,
+    activation: ActivationType::F32,
+    dequantise: |row, out| dequantise(row, out, widen_bf16),
+    dot: |row, activation, _| dot(row, activation, widen_bf16),
+};
 
 /// Widens one weight.
 type Widen<const BYTES: usize> = fn([u8; BYTES]) -> f32;
@@ -15,30 +42,6 @@ fn widen_f16(bytes: [u8; 2]) -> f32 {
 
 fn widen_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
-}
-
-pub(super) fn dequantise_f32(row: &[u8], out: &mut [f32]) {
-    dequantise(row, out, f32::from_le_bytes);
-}
-
-pub(super) fn dequantise_f16(row: &[u8], out: &mut [f32]) {
-    dequantise(row, out, widen_f16);
-}
-
-pub(super) fn dequantise_bf16(row: &[u8], out: &mut [f32]) {
-    dequantise(row, out, widen_bf16);
-}
-
-pub(super) fn dot_f32(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
-    dot(row, activation, f32::from_le_bytes)
-}
-
-pub(super) fn dot_f16(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
-    dot(row, activation, widen_f16)
-}
-
-pub(super) fn dot_bf16(row: &[u8], activation: &[u8], _cols: usize) -> f32 {
-    dot(row, activation, widen_bf16)
 }
 
 fn dequantise<const BYTES: usize>(row: &[u8], out: &mut [f32], widen: Widen<BYTES>) {

@@ -4,11 +4,28 @@
 //! [u8; 16]`, weight `scale * quant + min`. Bit `i` of `high` is bit 4 of quant `i`.
 
 use super::block32::{self, Affine, Symmetric, nibbles};
-use super::{f16_at, part};
+use super::blocks::{Blocks, f16_at, part};
+use crate::activation::ActivationType;
 
-pub(super) const BYTES_Q5_0: usize = size_of::<(u16, [u8; 4], [u8; 16])>();
-pub(super) const BYTES_Q5_1: usize = size_of::<(u16, u16, [u8; 4], [u8; 16])>();
+const BYTES_Q5_0: usize = size_of::<(u16, [u8; 4], [u8; 16])>();
+const BYTES_Q5_1: usize = size_of::<(u16, u16, [u8; 4], [u8; 16])>();
 const _: () = assert!(BYTES_Q5_0 == 22 && BYTES_Q5_1 == 24);
+
+pub(super) const Q5_0: Blocks = Blocks {
+    len: 32,
+    bytes: BYTES_Q5_0,
+    activation: ActivationType::Q8_1,
+    dequantise: |row, out| block32::dequantise_symmetric(row, out, unpack_q5_0),
+    dot: |row, activation, cols| block32::dot_symmetric(row, activation, cols, unpack_q5_0),
+};
+
+pub(super) const Q5_1: Blocks = Blocks {
+    len: 32,
+    bytes: BYTES_Q5_1,
+    activation: ActivationType::Q8_1,
+    dequantise: |row, out| block32::dequantise_affine(row, out, unpack_q5_1),
+    dot: |row, activation, cols| block32::dot_affine(row, activation, cols, unpack_q5_1),
+};
 
 /// Joins the fifth bits to the nibbles.
 fn quants(high: &[u8; 4], low: &[u8; 16]) -> [i8; 32] {
@@ -25,20 +42,4 @@ fn unpack_q5_0(block: &[u8; BYTES_Q5_0]) -> Symmetric {
 
 fn unpack_q5_1(block: &[u8; BYTES_Q5_1]) -> Affine {
     Affine { scale: f16_at(block, 0), min: f16_at(block, 2), quants: quants(part(block, 4), part(block, 8)) }
-}
-
-pub(super) fn dequantise_q5_0(row: &[u8], out: &mut [f32]) {
-    block32::dequantise_symmetric(row, out, unpack_q5_0);
-}
-
-pub(super) fn dequantise_q5_1(row: &[u8], out: &mut [f32]) {
-    block32::dequantise_affine(row, out, unpack_q5_1);
-}
-
-pub(super) fn dot_q5_0(row: &[u8], activation: &[u8], cols: usize) -> f32 {
-    block32::dot_symmetric(row, activation, cols, unpack_q5_0)
-}
-
-pub(super) fn dot_q5_1(row: &[u8], activation: &[u8], cols: usize) -> f32 {
-    block32::dot_affine(row, activation, cols, unpack_q5_1)
 }

@@ -4,11 +4,13 @@
 //! 128 weights has 64 bytes of low nibbles (weights 0-63 in the low halves, 64-127 in the high) and 32 bytes of upper
 //! bit pairs (pair `k` of byte `i` belongs to weight `32 k + i`).
 
-use super::{f16_at, part};
-use crate::activation::Q8KRow;
+use super::blocks::{Blocks, f16_at, part};
+use crate::activation::{ActivationType, Q8KRow};
 
-pub(super) const BYTES: usize = size_of::<([u8; 128], [u8; 64], [i8; 16], [u8; 2])>();
+const BYTES: usize = size_of::<([u8; 128], [u8; 64], [i8; 16], [u8; 2])>();
 const _: () = assert!(BYTES == 210);
+
+pub(super) const Q6_K: Blocks = Blocks { len: 256, bytes: BYTES, activation: ActivationType::Q8_K, dequantise, dot };
 
 /// The 256 quants, centred.
 fn quants(block: &[u8; BYTES]) -> [i8; 256] {
@@ -29,7 +31,7 @@ fn d(block: &[u8; BYTES]) -> f32 {
     f16_at(block, 208)
 }
 
-pub(super) fn dequantise(row: &[u8], out: &mut [f32]) {
+fn dequantise(row: &[u8], out: &mut [f32]) {
     for (block, out) in row.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<256>().0) {
         let (d, scales) = (d(block), scales(block));
         for (i, (w, q)) in out.iter_mut().zip(quants(block)).enumerate() {
@@ -38,7 +40,7 @@ pub(super) fn dequantise(row: &[u8], out: &mut [f32]) {
     }
 }
 
-pub(super) fn dot(row: &[u8], activation: &[u8], cols: usize) -> f32 {
+fn dot(row: &[u8], activation: &[u8], cols: usize) -> f32 {
     let activation = Q8KRow::new(activation, cols);
     let blocks = row.as_chunks::<BYTES>().0.iter().enumerate();
     blocks.map(|(i, block)| d(block) * activation.scale(i) * dot_block(block, activation.quants(i)) as f32).sum()

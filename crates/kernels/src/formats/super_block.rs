@@ -3,7 +3,7 @@
 //! A weight is `d * scale[g] * quant - dmin * min[g]`. The dot product sums `scale[g] * (quants . activations)` and
 //! `min[g] * sum(activations)` in exact integers over the super-block and then scales each once.
 
-use super::{f16_at, part};
+use super::blocks::{f16_at, part};
 use crate::activation::Q8KRow;
 
 /// An unpacked super-block.

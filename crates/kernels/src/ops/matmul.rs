@@ -1,6 +1,6 @@
 //! The matrix product by dot products: the oracle of every faster one.
 
-use crate::format::Format;
+use crate::formats::table::Format;
 
 /// The operands of a matrix product, their lengths checked.
 ///

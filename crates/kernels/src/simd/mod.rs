@@ -1,44 +1,17 @@
 //! The instruction-set tiers: tables of faster implementations, each handed out only where it can run.
 //!
-//! A tier is a folder with one `static` [`Kernels`] that overrides the scalar entries it speeds up, and one row in
-//! [`TIERS`] with the test that the processor has the instructions. This folder holds all `unsafe` of the crate. The
-//! functions in a table are safe to call only because the table leaves this module through [`supported`] alone;
-//! `tests/twins.rs` compares every table with the scalar one.
+//! A tier is a folder. Its `tier` file has a `static` [`Kernels`](crate::Kernels) that lists what the tier speeds up and
+//! takes the rest from the tier below; its `cpu` file tells whether the processor has the instructions. [`tiers`] lists all
+//! tables. [`attend`] is the attention of all tiers. This folder holds all `unsafe` of the crate: the functions in a table
+//! are safe to call only because tables leave this module through [`tiers::supported`] alone. `tests/twins` compares every
+//! table with the scalar one.
 
-use crate::kernels::Kernels;
-
+mod attend;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod doors;
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod neon;
-
-/// A table and the question whether this processor can run it.
-struct Tier {
-    kernels: &'static Kernels,
-    is_supported: fn() -> bool,
-}
-
-/// All tiers of this architecture, the fastest last.
-static TIERS: &[Tier] = &[
-    #[cfg(target_arch = "x86_64")]
-    Tier { kernels: &avx2::KERNELS, is_supported: avx2::is_supported },
-    #[cfg(target_arch = "x86_64")]
-    Tier { kernels: &avx2::KERNELS_VNNI, is_supported: avx2::has_vnni },
-    #[cfg(target_arch = "x86_64")]
-    Tier { kernels: &avx2::KERNELS_VNNI_EVEX, is_supported: avx2::has_vnni_evex_alone },
-    #[cfg(target_arch = "x86_64")]
-    Tier { kernels: &avx512::KERNELS, is_supported: avx512::is_supported },
-    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Tier { kernels: &neon::KERNELS_WITHOUT_SDOT, is_supported: neon::lacks_sdot },
-    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Tier { kernels: &neon::KERNELS, is_supported: neon::has_sdot },
-    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-    Tier { kernels: &neon::KERNELS_I8MM, is_supported: neon::has_smmla },
-];
-
-/// The tables that this processor can run.
-pub(crate) fn supported() -> impl Iterator<Item = &'static Kernels> {
-    TIERS.iter().filter(|tier| (tier.is_supported)()).map(|tier| tier.kernels)
-}
+pub(crate) mod tiers;

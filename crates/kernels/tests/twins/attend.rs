@@ -217,7 +217,7 @@ fn check(case: &Case) {
 }
 
 proptest! {
-    #![proptest_config(config(200))]
+    #![proptest_config(config(100))]
 
     #[test]
     fn attention_is_near_the_exact_one_and_has_the_same_bits_in_every_company(case in cases(200)) {
@@ -226,7 +226,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(config(12))]
+    #![proptest_config(config(8))]
 
     #[test]
     fn long_attention_too(case in cases(1500)) {

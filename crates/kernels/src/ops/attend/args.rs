@@ -1,16 +1,9 @@
 //! The operands of attention.
 
-use std::ops::Range;
-
 use super::part::PartLayout;
-use super::tiles;
-use crate::ops::KvType;
-
-/// Positions between two updates of the running softmax. Tiles begin at multiples of it.
-///
-/// Counted in instructions, not measured: at 64, updating a query (the exponentials, and its output in and out of the
-/// registers) is about a tenth of the products.
-pub(crate) const TILE: usize = 64;
+use super::positions::{TILE, Visible};
+use super::scratch::scratch_len;
+use crate::ops::kv::KvType;
 
 /// The operands of [`Kernels::attend`](crate::Kernels::attend): consecutive tokens of a sequence, the query heads of
 /// each that share a key-value head, and a run of cached positions.
@@ -57,26 +50,6 @@ pub struct AttendArgs<'a> {
     pub parts: &'a mut [f32],
 }
 
-/// What a token sees of a run or of a part of it: its first positions, and those from further on.
-#[derive(Clone, Debug)]
-pub(super) struct Visible {
-    pub(super) n_sinks: usize,
-    /// Begins behind the sinks.
-    pub(super) window: Range<usize>,
-}
-
-impl Visible {
-    /// The part of `n` positions from `first` on, counted from there.
-    pub(super) fn part(&self, first: usize, n: usize) -> Visible {
-        let at = |position: usize| position.saturating_sub(first).min(n);
-        Visible { n_sinks: at(self.n_sinks), window: at(self.window.start)..at(self.window.end) }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.n_sinks == 0 && self.window.is_empty()
-    }
-}
-
 impl AttendArgs<'_> {
     /// Positions between two updates of the running softmax. A run that is cut at multiples gives the same bits as one
     /// that is not.
@@ -84,7 +57,7 @@ impl AttendArgs<'_> {
 
     /// Numbers of scratch for `n_queries` queries (tokens times heads).
     pub fn scratch_len(n_queries: usize, head_dim: usize, value_dim: usize) -> usize {
-        tiles::scratch_len(n_queries, head_dim, value_dim)
+        scratch_len(n_queries, head_dim, value_dim)
     }
 
     /// The run's positions that token `row` sees.

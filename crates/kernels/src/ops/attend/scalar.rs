@@ -1,8 +1,10 @@
 //! Attention one query and one position after another.
 
-use super::args::{AttendArgs, TILE};
+use super::args::AttendArgs;
 use super::part::PartLayout;
-use crate::ops::{KvType, soft_cap};
+use super::positions::TILE;
+use crate::ops::kv::KvType;
+use crate::ops::soft_cap::soft_cap;
 
 /// Adds a run of positions to the parts of the queries.
 pub(crate) fn attend(args: &mut AttendArgs<'_>) {
@@ -64,7 +66,7 @@ fn add_scaled(kv_type: KvType, out: &mut [f32], weight: f32, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::store_kv;
+    use crate::ops::kv::store_kv;
 
     /// Two heads over three positions whose keys pick out one position per head.
     #[test]

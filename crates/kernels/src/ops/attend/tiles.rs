@@ -7,162 +7,15 @@
 
 use std::ops::Range;
 
-pub(crate) use super::args::TILE;
-use super::args::{AttendArgs, Visible};
+use super::args::AttendArgs;
 use super::part::{PADDING, PartLayout};
-use crate::ops::{KvType, soft_cap};
-
-/// Positions that are widened at once: 16 KiB of 128 numbers each, half of a first-level cache.
-const CHUNK: usize = 32;
+use super::positions::{TILE, Visible};
+use super::scratch::{CHUNK, Scratch, padded};
+use super::steps::{Ahead, AttendSteps, CachedRows, QUERIES, Rows, ScoreArgs, ValueArgs};
+use crate::ops::kv::KvType;
 
 /// From this many queries on, keys and values are widened first.
 const MANY_QUERIES: usize = 9;
-
-/// Queries that meet values together.
-pub(crate) const QUERIES: usize = 4;
-
-/// The steps of a tier.
-pub(crate) struct AttendSteps {
-    /// Writes cached rows as f32, `[n, dim]` with zeros up to a multiple of 16: `(cached, n, dim, out)`.
-    pub(crate) widen: fn(CachedRows<'_>, usize, usize, &mut [f32]),
-    /// See [`ScoreArgs`].
-    pub(crate) score: fn(&mut ScoreArgs<'_>),
-    /// Turns scores into weights relative to the greatest score so far, given as the second argument.
-    pub(crate) soften: fn(&mut [f32; TILE], f32) -> Softened,
-    /// See [`ValueArgs`].
-    pub(crate) add_values: fn(&mut ValueArgs<'_>),
-}
-
-/// Rows of the cache, one after another.
-#[derive(Clone, Copy)]
-pub(crate) struct CachedRows<'a> {
-    pub(crate) kv_type: KvType,
-    pub(crate) bytes: &'a [u8],
-}
-
-/// Keys or values of a length that is a multiple of 16.
-#[derive(Clone, Copy)]
-pub(crate) enum Rows<'a> {
-    /// As the cache has them.
-    Cached(CachedRows<'a>),
-    /// One after another.
-    Wide(&'a [f32]),
-}
-
-/// Rows of the cache that are needed soon: as many as are being worked on. Only their addresses matter.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    first: *const u8,
-    pub(crate) row_bytes: usize,
-}
-
-/// `scores[q * TILE + k]` becomes the product of query `q` and key `k`.
-///
-/// A product has the same bits whatever other queries and keys there are. Up to three scores behind the last are
-/// written too, with anything.
-pub(crate) struct ScoreArgs<'a> {
-    /// `[n_queries, dim]`, scaled.
-    pub(crate) queries: &'a [f32],
-    /// A multiple of 16.
-    pub(crate) dim: usize,
-    pub(crate) keys: Rows<'a>,
-    pub(crate) n_keys: usize,
-    pub(crate) scores: &'a mut [f32],
-    pub(crate) ahead: Ahead,
-}
-
-/// What softening a tile of scores found.
-pub(crate) struct Softened {
-    /// The greatest score so far.
-    pub(crate) max: f32,
-    /// The sum of the tile's weights.
-    pub(crate) sum: f32,
-    /// What makes sums that were relative to the former greatest score relative to this one.
-    pub(crate) factor: f32,
-}
-
-/// The values of up to four parts are multiplied with their factors, then every position's weighted value is added.
-///
-/// A number of the result is one chain over the positions, whatever other queries there are.
-pub(crate) struct ValueArgs<'a> {
-    /// The weight of query `q` at position `p` is `weights[q * TILE + p]`.
-    pub(crate) weights: &'a [f32],
-    pub(crate) factors: &'a [f32],
-    pub(crate) values: Rows<'a>,
-    /// The positions to add.
-    pub(crate) positions: Range<usize>,
-    /// A multiple of 16.
-    pub(crate) dim: usize,
-    /// The parts of the queries, one after another.
-    pub(crate) parts: &'a mut [f32],
-    pub(crate) part_len: usize,
-    pub(crate) ahead: Option<Ahead>,
-}
-
-impl ValueArgs<'_> {
-    pub(crate) fn n_queries(&self) -> usize {
-        self.factors.len()
-    }
-}
-
-impl<'a> CachedRows<'a> {
-    /// The rows of `dim` numbers from row `first` on.
-    fn from(self, first: usize, dim: usize) -> CachedRows<'a> {
-        CachedRows { bytes: &self.bytes[first * self.kv_type.row_bytes(dim)..], ..self }
-    }
-
-    /// The bytes of a row of `dim` numbers.
-    #[inline(always)]
-    pub(crate) fn row(self, row: usize, dim: usize) -> &'a [u8] {
-        let row_bytes = self.kv_type.row_bytes(dim);
-        &self.bytes[row * row_bytes..][..row_bytes]
-    }
-}
-
-impl Ahead {
-    /// Rows of `row_bytes` from row `first` of a tile on.
-    fn new(tile: &[u8], first: usize, row_bytes: usize) -> Ahead {
-        Ahead { first: tile.as_ptr().wrapping_add(first * row_bytes), row_bytes }
-    }
-
-    /// The address of row `i`, which need not exist.
-    #[inline(always)]
-    pub(crate) fn row(self, i: usize) -> *const u8 {
-        self.first.wrapping_add(i * self.row_bytes)
-    }
-}
-
-/// The parts of scratch memory.
-struct Scratch<'a> {
-    /// Scaled queries, `[n_queries, padded head_dim]`.
-    queries: &'a mut [f32],
-    /// `[n_queries, TILE]`.
-    scores: &'a mut [f32],
-    /// `[n_queries]`.
-    factors: &'a mut [f32],
-    /// A chunk of keys or values.
-    wide: &'a mut [f32],
-}
-
-impl<'a> Scratch<'a> {
-    fn new(memory: &'a mut [f32], n_queries: usize, head_dim: usize, value_dim: usize) -> Scratch<'a> {
-        // Vectors that straddle cache lines cost twice.
-        let at = memory.as_ptr().align_offset(64).min(PADDING);
-        let (queries, rest) = memory[at..].split_at_mut(n_queries * padded(head_dim));
-        let (scores, rest) = rest.split_at_mut(n_queries * TILE);
-        let (wide, rest) = rest.split_at_mut(CHUNK * padded(head_dim.max(value_dim)));
-        Scratch { queries, scores, factors: &mut rest[..n_queries], wide }
-    }
-}
-
-/// Numbers of scratch for `n_queries` queries.
-pub(super) fn scratch_len(n_queries: usize, head_dim: usize, value_dim: usize) -> usize {
-    n_queries * (padded(head_dim) + TILE + 1) + CHUNK * padded(head_dim.max(value_dim)) + PADDING
-}
-
-fn padded(dim: usize) -> usize {
-    dim.next_multiple_of(PADDING)
-}
 
 /// Adds a run of positions to the parts of the queries, by the steps of a tier.
 pub(crate) fn attend(args: &mut AttendArgs<'_>, steps: &AttendSteps) {
@@ -209,20 +62,34 @@ fn widens(args: &AttendArgs<'_>, dim: usize) -> bool {
     args.n_rows * args.n_group >= MANY_QUERIES || !dim.is_multiple_of(PADDING) || args.kv_type == KvType::Q8_0
 }
 
+/// `n` rows of `dim` numbers, widened if there is a place for that.
+fn rows<'a>(
+    steps: &AttendSteps,
+    cached: CachedRows<'a>,
+    n: usize,
+    dim: usize,
+    wide: Option<&'a mut [f32]>,
+) -> Rows<'a> {
+    match (wide, cached.kv_type) {
+        (Some(wide), _) => {
+            (steps.widen)(cached, n, dim, wide);
+            Rows::Wide(wide)
+        }
+        (None, KvType::F16) => Rows::Halves(cached.bytes),
+        (None, KvType::F32) => Rows::Singles(cached.bytes),
+        (None, KvType::Q8_0) => unreachable!("rows of Q8_0 are widened before they meet queries"),
+    }
+}
+
 fn score_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<'_>, first: usize) {
     let keys = CachedRows { kv_type: args.kv_type, bytes: args.keys[first / TILE] };
     let widens = widens(args, args.head_dim);
     for (at, n_keys) in chunks(args, first, widens) {
         let keys = keys.from(at - first, args.head_dim);
-        let mut rows = Rows::Cached(keys);
-        if widens {
-            (steps.widen)(keys, n_keys, args.head_dim, scratch.wide);
-            rows = Rows::Wide(scratch.wide);
-        }
         (steps.score)(&mut ScoreArgs {
             queries: scratch.queries,
             dim: padded(args.head_dim),
-            keys: rows,
+            keys: rows(steps, keys, n_keys, args.head_dim, widens.then_some(&mut *scratch.wide)),
             n_keys,
             scores: &mut scratch.scores[at - first..],
             ahead: Ahead::new(args.values[first / TILE], at - first, args.kv_type.row_bytes(args.value_dim)),
@@ -238,7 +105,7 @@ fn soften_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch
         let visible = visible(args, q, first, TILE);
         if !visible.is_empty() {
             if let Some(cap) = args.soft_cap {
-                soft_cap(scores, cap);
+                (steps.cap)(scores, cap);
             }
             scores[visible.n_sinks..visible.window.start].fill(f32::NEG_INFINITY);
             scores[visible.window.end..].fill(f32::NEG_INFINITY);
@@ -257,11 +124,7 @@ fn add_tile(args: &AttendArgs<'_>, steps: &AttendSteps, scratch: &mut Scratch<'_
     let n_queries = args.n_rows * args.n_group;
     for (at, n) in chunks(args, first, widens) {
         let values = values.from(at - first, args.value_dim);
-        let mut rows = Rows::Cached(values);
-        if widens {
-            (steps.widen)(values, n, args.value_dim, scratch.wide);
-            rows = Rows::Wide(scratch.wide);
-        }
+        let rows = rows(steps, values, n, args.value_dim, widens.then_some(&mut *scratch.wide));
         let ahead = next_keys.map(|keys| Ahead::new(keys, at - first, args.kv_type.row_bytes(args.head_dim)));
         for q in (0..n_queries).step_by(QUERIES) {
             let weights = &scratch.scores[at - first..];

@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use super::dot::{Dot, SIGNED_8};
 use super::lanes::{EIGHT, broadcast_4, each, load_16, prefetch, store_f32};
 use crate::activation::{Q8_1Chunk, Q8_1Row};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Tokens that share an unpacked panel. At 64, unpacking is about 3% of the work and the activations of 4,096 columns
 /// (304 KiB) stay in the second-level cache while the rows pass by.

@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, store_16, store_f32};
-use crate::ops::KvType::{F16, F32, Q8_0};
-use crate::ops::{Activation, GELU_CUBE, GELU_SLOPE, KvType};
-use crate::{activation, ops};
+use crate::activation;
+use crate::ops::gate::{Activation, GELU_CUBE, GELU_SLOPE};
+use crate::ops::kv::{self, KvType};
 
 /// Adds `y` to `x`.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -48,9 +48,9 @@ fn combine(x: &mut [f32], y: &[f32], f: impl Fn(__m256, __m256) -> __m256) {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_kv(kv_type: KvType, x: &[f32], out: &mut [u8]) {
     match kv_type {
-        F32 => activation::store_f32(x, out),
-        F16 => store_halves(x, out),
-        Q8_0 => ops::store_kv(kv_type, x, out),
+        KvType::F32 => activation::store_f32(x, out),
+        KvType::F16 => store_halves(x, out),
+        KvType::Q8_0 => kv::store_kv(kv_type, x, out),
     }
 }
 

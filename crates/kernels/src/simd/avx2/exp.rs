@@ -36,7 +36,8 @@ fn power_of_two(n: __m256i) -> __m256 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::avx2::{is_supported, lanes};
+    use crate::simd::avx2::cpu::is_supported;
+    use crate::simd::avx2::lanes;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     fn exp_of(x: f32) -> f32 {

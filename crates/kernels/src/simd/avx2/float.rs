@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{load_16, load_32, prefetch, sum_f32};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_f32(args: &mut MatmulArgs<'_>) {

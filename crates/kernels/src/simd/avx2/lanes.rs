@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::tiles::Ahead;
+use crate::ops::attend::steps::Ahead;
 
 /// Eight numbers.
 #[inline]

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::block32::{self, Block};
 use super::dot::{Dot, UNSIGNED_4};
 use super::lanes::{each, gather_half, gather_two_halves, part, transpose_16};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q4_0<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -6,7 +6,7 @@ use super::dot::{Dot, UNSIGNED_4};
 use super::lanes::{EIGHT, each, gather_4, gather_two_halves, part};
 use super::q4::{high, low};
 use super::super_block::{self, Run, Scales, Unpack};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

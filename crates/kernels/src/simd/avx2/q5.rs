@@ -6,7 +6,7 @@ use super::block32::{self, Block};
 use super::dot::{Dot, UNSIGNED_5};
 use super::lanes::{each, gather_4, gather_half, gather_two_halves, part, transpose_16};
 use super::q4::nibbles;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul_q5_0<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -6,7 +6,7 @@ use super::dot::{Dot, UNSIGNED_5};
 use super::lanes::{EIGHT, each, part, transpose_32};
 use super::q4_k::unpack_scales;
 use super::super_block::{self, Run, Unpack};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

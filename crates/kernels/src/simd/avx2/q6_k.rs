@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::dot::{Dot, UNSIGNED_6};
 use super::lanes::{EIGHT, each, gather_half, part, transpose_16, transpose_32};
 use super::super_block::{self, Run, Scales, Unpack};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::block32::{self, Block};
 use super::dot::{Dot, SIGNED_8};
 use super::lanes::{each, gather_half, part, transpose_32};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

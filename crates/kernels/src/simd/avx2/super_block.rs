@@ -12,7 +12,7 @@ use super::dot::{Dot, UNSIGNED_6};
 use super::lanes::{broadcast_4, each, part, prefetch, transpose_32};
 use super::q4::{high, low};
 use crate::activation::Q8KRow;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Tokens that share an unpacked panel; see [`super::block32`].
 const TOKENS: usize = 64;

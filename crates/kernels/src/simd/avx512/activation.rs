@@ -10,7 +10,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{load_64, prefetch, store_64, transpose_32};
-use crate::activation::{q8_1_scale, q8_k_scale};
+use crate::activation::{ActivationType, q8_1_scale, q8_k_scale, row_parts};
 use crate::simd::avx2::quantise::{first_of_magnitude, largest_magnitude, quantise_32};
 
 /// Groups in a chunk.
@@ -18,6 +18,9 @@ pub(super) const GROUPS: usize = 16;
 
 /// Columns in a chunk.
 pub(super) const COLUMNS: usize = 32 * GROUPS;
+
+/// Bytes of a row of [`COLUMNS`] columns, in any order.
+const ROW_BYTES: usize = 768 + 64;
 
 /// What the sums in Q8_1 rows are multiplied with: minus the number that makes signed bytes unsigned.
 const OFFSET: i32 = -128;
@@ -66,6 +69,31 @@ fn one(lanes: &Lanes, group: usize) -> __m512i {
 }
 
 impl Chunk {
+    /// The first `cols` columns as the scalar tier arranges a row.
+    pub(super) fn in_scalar_order(&self, activation: ActivationType, cols: usize) -> [u8; ROW_BYTES] {
+        let mut row = [0; ROW_BYTES];
+        let block = if activation == ActivationType::Q8_1 { 32 } else { 256 };
+        let parts = row_parts(&mut row, cols, block);
+        for (g, quants) in parts.quants.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            for (quants, lanes) in quants.as_chunks_mut().0.iter_mut().zip(&self.quants) {
+                *quants = lanes[g];
+            }
+        }
+        for (i, scale) in parts.scales.iter_mut().enumerate() {
+            *scale = self.scales[i * block / 32];
+        }
+        let halves = |g: usize| self.half_sums[g].as_chunks().0;
+        for (i, sum) in parts.sums.iter_mut().enumerate() {
+            *sum = match activation {
+                ActivationType::Q8_1 => {
+                    (i16::from_le_bytes(halves(i)[0]) + i16::from_le_bytes(halves(i)[1])).to_le_bytes()
+                }
+                _ => halves(i / 2)[i % 2],
+            };
+        }
+        row
+    }
+
     /// Asks for line `line` of the chunk that lies `distance` bytes behind this one, into the first-level cache.
     #[inline(always)]
     pub(super) fn prefetch_line(&self, line: usize, distance: usize) {
@@ -221,8 +249,7 @@ fn halves(pair: [i16; 2]) -> [u8; 4] {
 mod tests {
     use super::*;
     use crate::activation::{Q8_1Row, Q8KRow};
-    use crate::format::ActivationType;
-    use crate::simd::avx512::is_supported;
+    use crate::simd::avx512::cpu::is_supported;
 
     /// Rough values with a broken one, groups of zeros and a tie of magnitudes.
     fn values(len: usize) -> Vec<f32> {

@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use super::activation;
 use super::lanes::{Rows, add_to_column, each, prefetch};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Tokens that meet a weight vector while it is in a register.
 pub(super) const TILE: usize = 8;

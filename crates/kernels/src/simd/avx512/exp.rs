@@ -31,7 +31,8 @@ pub(super) fn exp(x: __m512) -> __m512 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::avx512::{is_supported, lanes};
+    use crate::simd::avx512::cpu::is_supported;
+    use crate::simd::avx512::lanes;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn exp_of(x: f32) -> f32 {

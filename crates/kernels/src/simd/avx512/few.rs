@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use super::activation;
 use super::lanes::{each, prefetch};
 use crate::kernels::FEW_TOKENS;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// How far ahead of the only token's products weights are asked for. It matters to formats that take longest to unpack: Q6_K
 /// moved 36 GB/s instead of 29 on two cores, as much at 1 KiB as at 2.

@@ -7,8 +7,8 @@
 use std::arch::x86_64::*;
 
 use super::float_panels;
-use super::lanes::{each, load_32, load_singles, prefetch, widen_two_halves};
-use crate::ops::MatmulArgs;
+use super::lanes::{each, load_32, load_singles, padded_tail, prefetch, widen_two_halves};
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_f32(args: &mut MatmulArgs<'_>) {
@@ -111,12 +111,4 @@ fn add_products<const T: usize, const SIXTEEN: usize>(
         }
     }
     sums
-}
-
-/// What is left after the last whole `N` bytes, with zeros behind.
-pub(super) fn padded_tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let tail = bytes.as_chunks::<N>().1;
-    let mut padded = [0; N];
-    padded[..tail.len()].copy_from_slice(tail);
-    padded
 }

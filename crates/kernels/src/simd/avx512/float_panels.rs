@@ -10,9 +10,8 @@
 use std::arch::x86_64::*;
 
 use super::block32::{TILE, TOKENS};
-use super::float::padded_tail;
-use super::lanes::{Rows, add_to_column, each, part, prefetch, prefetch_column, transpose_16};
-use crate::ops::MatmulArgs;
+use super::lanes::{Rows, add_to_column, each, padded_tail, part, prefetch, prefetch_column, transpose_16};
+use crate::ops::matmul::MatmulArgs;
 
 /// Columns of a panel: 16 KiB for 32 rows, which stay in the first-level cache beside the activations.
 const DEPTH: usize = 128;

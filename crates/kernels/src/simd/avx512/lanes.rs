@@ -5,8 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use crate::ops::MatmulArgs;
-use crate::ops::tiles::Ahead;
+use crate::ops::attend::steps::Ahead;
+use crate::ops::matmul::MatmulArgs;
 
 /// One item per weight row that a vector holds.
 pub(super) type Rows<T> = [T; 16];
@@ -110,6 +110,14 @@ pub(super) fn load_16(bytes: &[u8; 16]) -> __m128i {
 #[inline(always)]
 pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> &[u8; N] {
     bytes[at..].first_chunk().expect("the part lies inside the block")
+}
+
+/// What is left after the last whole `N` bytes, with zeros behind.
+pub(super) fn padded_tail<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let tail = bytes.as_chunks::<N>().1;
+    let mut padded = [0; N];
+    padded[..tail.len()].copy_from_slice(tail);
+    padded
 }
 
 /// Adds the lanes of `x` times those of `scale` to rows `first_row..first_row + 16` of a token's output, as far as the

@@ -6,7 +6,7 @@ use super::block32::{self, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, transpose_16, widen_two_halves};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q4_0(args: &mut MatmulArgs<'_>) {

@@ -7,7 +7,7 @@ use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_4, gather_half, part, pick_bytes, transpose_16, widen_two_halves};
 use super::q4::nibbles;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul_q5_0(args: &mut MatmulArgs<'_>) {

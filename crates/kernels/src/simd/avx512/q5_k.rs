@@ -7,7 +7,7 @@ use super::lanes::{each, load_32, load_lanes, part, transpose_32};
 use super::q4::{high, low};
 use super::q4_k::{nibbles, scales_and_mins, unpack_scales};
 use super::super_block;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {

@@ -9,7 +9,7 @@ use super::lanes::{
 use super::q4::{high, low};
 use super::q4_k::spread_runs;
 use super::super_block::{self, Panel};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {

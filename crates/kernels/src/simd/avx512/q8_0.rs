@@ -6,7 +6,7 @@ use super::block32::{self, Block};
 use super::few::{self, Chunk};
 use super::gather::fields;
 use super::lanes::{each, gather_half, part, transpose_32, widen_two_halves};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(args: &mut MatmulArgs<'_>) {

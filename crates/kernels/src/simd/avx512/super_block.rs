@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use super::block32::{Activations, TILE, TOKENS, sixteen_rows};
 use super::lanes::{Rows, Sums, add_to_column, each, prefetch, prefetch_column};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// One super-block of sixteen rows: a weight of group `g` is `scales[g] * quant + min_scale * min[g]`, with eight groups
 /// of 32 or sixteen of 16.

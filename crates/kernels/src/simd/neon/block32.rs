@@ -12,7 +12,7 @@ use super::layout::{Layout, floats_per_row, floats_per_token, pair_tokens};
 use super::panels::{self, Panels, Unit};
 use super::tiles::{self, Tile, activation_row, four_rows};
 use crate::activation::{Q8_1Chunk, Q8_1Row};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Blocks in a chunk of 256 columns, whose lengths are checked together.
 const DEPTH: usize = 8;

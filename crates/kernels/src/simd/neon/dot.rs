@@ -244,7 +244,8 @@ pub(super) fn dot_rows<D: Dot>(rows: &[[int8x16_t; 2]; 4], [low, high]: [int8x16
 mod tests {
     use super::super::layout::pair_tokens;
     use super::*;
-    use crate::simd::neon::{has_sdot, has_smmla, lanes};
+    use crate::simd::neon::cpu::{has_sdot, has_smmla};
+    use crate::simd::neon::lanes;
 
     fn exact(a: [i8; 16], b: [i8; 16]) -> i32 {
         a.iter().zip(b).map(|(&a, b)| i32::from(a) * i32::from(b)).sum()

@@ -4,8 +4,9 @@ use std::arch::aarch64::*;
 
 use super::exp::exp;
 use super::lanes::{load_f32, padded_tail, store_f32};
-use crate::ops::{Activation, GELU_CUBE, GELU_SLOPE, KvType};
-use crate::{activation, ops};
+use crate::activation;
+use crate::ops::gate::{Activation, GELU_CUBE, GELU_SLOPE};
+use crate::ops::kv::{self, KvType};
 
 /// Replaces `gate` by `activation(gate) * up`.
 #[target_feature(enable = "neon")]
@@ -37,7 +38,7 @@ fn gate_four(activation: Activation, gate: &mut [f32; 4], up: &[f32; 4]) {
 #[target_feature(enable = "neon")]
 pub(super) fn store_kv(kv_type: KvType, x: &[f32], out: &mut [u8]) {
     match kv_type {
-        KvType::Q8_0 => ops::store_kv(kv_type, x, out),
+        KvType::Q8_0 => kv::store_kv(kv_type, x, out),
         KvType::F32 => activation::store_f32(x, out),
         KvType::F16 => store_halves(x, out),
     }

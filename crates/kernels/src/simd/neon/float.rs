@@ -12,7 +12,7 @@ use std::arch::aarch64::*;
 
 use super::lanes::{each, load_halves, load_singles, padded_tail};
 use super::tiles::{self, Tile, activation_row};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_f32(args: &mut MatmulArgs<'_>) {

@@ -5,7 +5,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use crate::ops::tiles::Ahead;
+use crate::ops::attend::steps::Ahead;
 
 /// Asks for row `i`, into the second-level cache.
 #[inline(always)]

@@ -17,7 +17,7 @@ use std::arch::aarch64::*;
 
 use super::lanes::store_f32;
 use super::layout::Layout;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Tokens that meet sixteen rows before the next sixteen come: 64 rows of 4,096 activations (305 KiB) stay in the
 /// second-level cache while the weights pass by.

@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use super::block32::{self, AFFINE, Block, SYMMETRIC};
 use super::dot::Dot;
 use super::lanes::{each, gather_4, gather_half, load_16, part, widen_two_halves};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul_q4_0<D: Dot>(args: &mut MatmulArgs<'_>) {

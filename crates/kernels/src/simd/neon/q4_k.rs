@@ -6,7 +6,7 @@ use super::dot::Dot;
 use super::lanes::{each, load_16, load_32, part, transpose, widen_two_halves};
 use super::q4::{high, low};
 use super::super_block::{self, Header};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -7,7 +7,7 @@ use super::lanes::{each, load_32, part};
 use super::q4::high;
 use super::q4_k::header;
 use super::super_block;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -8,7 +8,7 @@ use std::arch::aarch64::*;
 use super::dot::Dot;
 use super::lanes::{each, gather_half, load_16, load_32, part, transpose};
 use super::super_block::{self, Header};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

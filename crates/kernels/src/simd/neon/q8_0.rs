@@ -5,7 +5,7 @@ use std::arch::aarch64::*;
 use super::block32::{self, Block, SYMMETRIC};
 use super::dot::Dot;
 use super::lanes::{each, gather_half, load_signed_32, part};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 #[target_feature(enable = "neon")]
 pub(super) fn matmul<D: Dot>(args: &mut MatmulArgs<'_>) {

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::lanes::{load_f32, store_f32};
-use crate::ops::rms_scale;
+use crate::ops::rms_norm::rms_scale;
 
 /// Replaces `x` by `x / sqrt(mean(x^2) + eps) * weight`.
 #[target_feature(enable = "neon")]

@@ -13,7 +13,7 @@ use super::layout::{Layout, floats_per_row, floats_per_token, integers_per_row, 
 use super::panels::{self, Panels, Unit};
 use super::tiles::{self, Tile, activation_row, four_rows};
 use crate::activation::Q8KRow;
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// What is not quants in one super-block of four rows with `GROUPS` groups of equal length.
 ///

@@ -8,7 +8,7 @@
 use std::arch::aarch64::*;
 
 use super::lanes::{each, store_f32};
-use crate::ops::MatmulArgs;
+use crate::ops::matmul::MatmulArgs;
 
 /// Tokens that meet four rows before the next four come: 64 rows of 4,096 activations (305 KiB) stay in the
 /// second-level cache while the weights pass by.
