@@ -31,7 +31,7 @@ impl Arguments {
                 "--cols" => found.cols = number(word, words.next(), COLS_UNIT)?,
                 name if is_format(name) => found.formats.push(name.to_owned()),
                 name if Kernels::by_name(name).is_some() => found.tiers.push(name.to_owned()),
-                _ => return Err(format!("{word} is no format, no tier of this processor and no option")),
+                _ => return Err(format!("{word} is not a format, a tier of this processor or an option")),
             }
         }
         Ok(Some(found))

@@ -22,7 +22,7 @@ const CLOCK_STEPS: u64 = 1 << 20;
 /// Cycles of such a step: an addition, then an exclusive or that needs it.
 const CYCLES_PER_STEP: f64 = 2.0;
 
-/// What so many threads could reach at once.
+/// What this many threads could reach at once.
 pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Bytes a second that they read together.
@@ -61,7 +61,7 @@ pub(crate) fn read_slab(lane: &mut Lane, round: usize) {
     black_box(read(Lane::slab(&lane.weights, round + half, READ_BYTES)));
 }
 
-/// Bytes a second of threads of which each did [`read_slab`] in so many seconds.
+/// Bytes a second of threads, given how many seconds each took for [`read_slab`].
 pub(crate) fn read_rate(threads: usize, seconds: f64) -> f64 {
     (threads * READ_BYTES) as f64 / seconds
 }

@@ -6,7 +6,7 @@ use crate::TOKENS;
 use crate::arguments::Arguments;
 use crate::limits::{Cpu, Limits, per_cycle};
 
-/// The time of a product of `[rows, cols]` weights and `[tokens, cols]` activations on each of so many threads at once.
+/// The time of a product of `[rows, cols]` weights and `[tokens, cols]` activations on each of this many threads at once.
 pub(crate) struct Product {
     pub(crate) kernels: &'static Kernels,
     pub(crate) format: &'static Format,
@@ -81,7 +81,7 @@ impl Report {
         Report { is_json: arguments.json, limits: Vec::new(), products: Vec::new() }
     }
 
-    /// Says what so many threads could reach, and heads the lines that follow.
+    /// Prints what this many threads could reach, then the header of the table.
     pub(crate) fn limits(&mut self, limits: &Limits) {
         let Limits { threads, bytes_per_second, hz } = limits;
         if self.is_json {

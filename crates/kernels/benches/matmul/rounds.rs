@@ -30,7 +30,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Weights for `n` threads, each written by a thread of its own, so that its memory is near.
+    /// Weights for `n` threads, each written by its own thread, so that its memory is near.
     pub(crate) fn several(n: usize) -> Vec<Lane> {
         let bytes = (TOTAL_BYTES / n).max(LEAST_LANE_BYTES);
         thread::scope(|scope| {
@@ -99,7 +99,7 @@ fn several<const N: usize>(lanes: &mut [Lane], rounds: Range<usize>, works: [&Wo
     std::array::from_fn(|work| (0..n_rounds).map(|round| seconds(round, work)).fold(f64::INFINITY, f64::min))
 }
 
-/// Waits until so many have come in all.
+/// Waits until this many threads have arrived.
 fn meet(arrived: &AtomicUsize, all: usize) {
     arrived.fetch_add(1, Ordering::AcqRel);
     let mut spins = 0;

@@ -75,7 +75,7 @@ pub(crate) fn store_kv(kv_type: KvType, x: &[f32], out: &mut [u8]) {
 }
 
 /// As ggml's Q8_0: the scale is a 127th of the greatest magnitude, rounded to half precision after the numbers were divided
-/// by it. A block with a number that is none, or too great for a half, has a scale that is not finite, and so has all that
+/// by it. A block with a NaN, or with a number too large for a half, has a scale that is not finite, and so has all that
 /// is read from it.
 fn block(x: &[f32; BLOCK]) -> [u8; BLOCK_BYTES] {
     let has_nan = x.iter().any(|x| x.is_nan());

@@ -13,7 +13,7 @@ use crate::ops::kv::{KvType, widen_q8_0};
 
 /// The vectors of a tier: `N` numbers each, of which [`Lanes::sums`] sums `G` and four queries meet `K` at a time.
 ///
-/// A value of such a type proves that the function has the tier's instructions.
+/// A value of an implementing type proves that the function has the tier's instructions.
 pub(in crate::simd) trait Lanes<const N: usize, const G: usize, const K: usize>: Copy {
     type Vector: Copy;
 

@@ -50,7 +50,7 @@ fn scale_queries(args: &AttendArgs<'_>, out: &mut [f32]) {
     }
 }
 
-/// The chunks of the tile at `first`, as far as a query sees it: where each begins and its length.
+/// The chunks of the visible part of the tile at `first`: where each begins and its length.
 fn chunks(args: &AttendArgs<'_>, first: usize, widens: bool) -> impl Iterator<Item = (usize, usize)> {
     let end = args.visible(args.n_rows - 1).window.end.min(first + TILE);
     let len = if widens { CHUNK } else { TILE };

@@ -85,7 +85,7 @@ fn multiply_few<D: Dot, const BYTES: usize, const CHAIN: usize, const T: usize>(
     }
 }
 
-/// Multiplies all rows with all tokens by way of panels.
+/// Multiplies all rows with all tokens, panel by panel.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply_many<D: Dot, const BYTES: usize, const CHAIN: usize>(
@@ -249,7 +249,7 @@ fn widen_sums<const D: usize>(sums: &[[u8; 2]; D], floats: &mut [f32; D]) {
     }
 }
 
-/// Writes the sums of tokens `first_token..` for rows `first_row..first_row + 8`, as far as the rows reach.
+/// Writes the sums of tokens `first_token..` for rows `first_row..first_row + 8`, up to the last row.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn store_sums(args: &mut MatmulArgs<'_>, first_row: usize, first_token: usize, sums: &[__m256]) {

@@ -1,6 +1,6 @@
 //! Products of unsigned weights and signed activations: with the dot-product instructions (VNNI), or without.
 //!
-//! A way to multiply adds the products of some vectors to a partial sum of its own form, and then makes 32-bit lanes of it:
+//! A way to multiply adds the products of some vectors to a partial sum, in its own form, and then makes 32-bit lanes of it:
 //! one weight row per lane, the four bytes of the lane summed. All are exact, so all give the same bits.
 
 use std::arch::asm;

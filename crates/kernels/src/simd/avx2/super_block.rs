@@ -36,7 +36,7 @@ pub(super) struct Unpack<S, U, M> {
     pub(super) nibbles: usize,
     /// Reads all but the quants.
     pub(super) scales: S,
-    /// Reads the upper bits of the quants of half 0 or 1 of the block, as far as they lie apart.
+    /// Reads the upper bits of the quants of half 0 or 1 of the block, if they lie apart.
     pub(super) upper: U,
     /// Adds the upper bits to the nibbles of a run, given the number of the run in its half.
     pub(super) merge: M,
@@ -133,7 +133,7 @@ fn multiply_few<D: Dot, const BYTES: usize, const CHAIN: usize, const T: usize>(
     }
 }
 
-/// Multiplies all rows with all tokens by way of panels.
+/// Multiplies all rows with all tokens, panel by panel.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply_many<D: Dot, const BYTES: usize, const CHAIN: usize>(

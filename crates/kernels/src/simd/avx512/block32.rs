@@ -11,7 +11,7 @@
 //! cycle and takes five for each is idle for a good part. All weights without a minimum have the offset 128, so
 //! that what it takes off is the same for all formats and comes with the activations.
 //!
-//! Of eleven (formats with minima: twelve) instructions a block, token and sixteen rows that such a processor runs on the same
+//! Of eleven (formats with minima: twelve) instructions a block, token and sixteen rows that those processors run on the same
 //! units, eight are dot products: it is at most at 73% (67%) of its int8 peak. Where only multiplications compete, it
 //! is 80% (73%).
 
@@ -135,7 +135,7 @@ fn multiply_panels<const R: usize, const IS_AFFINE: bool>(
 }
 
 /// Adds the products of `R` panels and a chunk of each of the `T` tokens from `token` on.
-// As a function of its own, so that the compiler's loops are those below.
+// Not inlined, so that the compiler keeps the loops below as they are.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize, const R: usize, const IS_AFFINE: bool>(

@@ -2,7 +2,7 @@
 //!
 //! As [`super::super::avx2`]'s: the argument is split into `n ln 2 + r` with `|r| <= ln 2 / 2` and a Taylor polynomial of
 //! degree 7 gives `exp(r)`. An instruction scales by `2^n`. At most 2 units in the last place off. NaN stays NaN. What would be
-//! subnormal is 0: Intel's processors take a hundred cycles and more to make such a number, and to add it.
+//! subnormal is 0: Intel's processors take a hundred cycles or more to produce a subnormal number, and to add one.
 
 use std::arch::x86_64::*;
 

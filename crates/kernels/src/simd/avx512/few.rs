@@ -20,7 +20,7 @@ const AHEAD: usize = 2048;
 /// Sixteen groups of a weight row.
 ///
 /// With `S` of 1, a weight of group `g` is `scale[0][g] * (quant - OFFSET) + min[g]`. With `S` of 2, the first and the
-/// last sixteen weights of a group have scales of their own and there is no minimum.
+/// last sixteen weights of a group have separate scales and there is no minimum.
 pub(super) struct Chunk<const S: usize> {
     /// Unsigned; vector `c` has quants `4c..4c+4` of group `g` in lane `g`.
     pub(super) quants: [__m512i; 8],

@@ -56,7 +56,7 @@ fn matmul<const BYTES: usize, const SIXTEEN: usize>(
     }
 }
 
-/// Writes the dot products of four rows, as far as there are four, and `T` tokens.
+/// Writes the dot products of up to four rows and `T` tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize, const BYTES: usize, const SIXTEEN: usize>(

@@ -19,7 +19,7 @@ const DEPTH: usize = 128;
 /// The columns of two times sixteen rows.
 type Panels = [[__m512; 2]; DEPTH];
 
-/// Multiplies weights of `BYTES` bytes each; `widen` makes `PER_LANE` columns of the lanes that hold so many weights.
+/// Multiplies weights of `BYTES` bytes each; `widen` makes `PER_LANE` columns of lanes that hold as many weights.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul<const BYTES: usize, const PER_LANE: usize>(
@@ -93,7 +93,7 @@ fn fill_panel<const BYTES: usize, const PER_LANE: usize>(
 }
 
 /// Adds the products of the panels' columns and those from `first_column` on of `T` tokens.
-// As a function of its own, so that the compiler's loops are those below.
+// Not inlined, so that the compiler keeps the loops below as they are.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply_tile<const T: usize>(

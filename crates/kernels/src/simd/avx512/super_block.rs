@@ -81,7 +81,7 @@ fn multiply_panels<const R: usize, const GROUPS: usize, const FIRST: usize>(
 }
 
 /// Adds the products of `R` panels and eight groups of a chunk of each of the `T` tokens from `token` on.
-// As a function of its own, so that the compiler's loops are those below.
+// Not inlined, so that the compiler keeps the loops below as they are.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[expect(clippy::needless_range_loop, reason = "several arrays have the same two indices")]

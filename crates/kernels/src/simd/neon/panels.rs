@@ -149,7 +149,7 @@ fn multiply_tile<F: Panels, const Q: usize, const P: usize>(
     }
 }
 
-/// Writes the sums of rows `row..row + 4` and of the tokens from `token` on, as far as both reach.
+/// Writes the sums of rows `row..row + 4` and of the tokens from `token` on, up to the last of both.
 #[inline]
 #[target_feature(enable = "neon")]
 fn store<F: Panels>(args: &mut MatmulArgs<'_>, row: usize, token: usize, sums: &[Unit]) {

@@ -13,7 +13,7 @@ pub(in crate::simd) static KERNELS: Kernels = table::<Sdot>("neon");
 /// The table of the others.
 pub(in crate::simd) static KERNELS_WITHOUT_SDOT: Kernels = table::<Widening>("neon");
 
-/// The table of processors with matrix instructions as well: Arm's Neoverse V1 and N2, Apple's M2 and what came after.
+/// The table of processors with matrix instructions as well: Arm's since the Neoverse V1 and N2, Apple's since the M2.
 pub(in crate::simd) static KERNELS_I8MM: Kernels = table::<Smmla>("neon-i8mm");
 
 const fn table<D: Dot>(name: &'static str) -> Kernels {

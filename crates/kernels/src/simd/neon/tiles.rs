@@ -43,7 +43,7 @@ pub(super) fn matmul<F: Tile>(args: &mut MatmulArgs<'_>, format: &F) {
     }
 }
 
-/// Writes one tile of `T` tokens, as far as the rows reach, and returns `T`.
+/// Writes one tile of `T` tokens, up to the last row, and returns `T`.
 #[inline]
 #[target_feature(enable = "neon")]
 fn store<const T: usize, F: Tile>(args: &mut MatmulArgs<'_>, format: &F, row: usize, token: usize) -> usize {
