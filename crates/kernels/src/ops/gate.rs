@@ -10,7 +10,7 @@ pub enum Activation {
 }
 
 /// `-2 sqrt(2 / pi)`.
-pub(crate) const GELU_SLOPE: f32 = -1.595_769_1;
+pub(crate) const GELU_SLOPE: f32 = -1.595_769;
 
 /// The weight of the cube in the approximation of GELU.
 pub(crate) const GELU_CUBE: f32 = 0.044_715;

@@ -13,18 +13,11 @@ pub(crate) fn soft_cap(x: &mut [f32], cap: f32) {
 const LAST: f32 = 7.998_812;
 
 /// The odd numerator's coefficients of `tanh`, highest first. Source: Eigen's `generic_fast_tanh_float`.
-const NUMERATOR: [f32; 7] = [
-    -2.760_768_5e-16,
-    2.000_187_9e-13,
-    -8.604_671_5e-11,
-    5.122_297_1e-8,
-    1.485_722_4e-5,
-    6.372_619_3e-4,
-    4.893_524_6e-3,
-];
+const NUMERATOR: [f32; 7] =
+    [-2.760_768_5e-16, 2.000_188e-13, -8.604_672e-11, 5.122_297_1e-8, 1.485_722_4e-5, 6.372_619_3e-4, 4.893_524_6e-3];
 
 /// The even denominator's coefficients, highest first.
-const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525_2e-3];
+const DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
 
 /// A rational approximation without branches, which the compiler vectorises, at most 4 units off. NaN stays NaN.
 #[inline(always)]

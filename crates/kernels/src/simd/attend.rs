@@ -183,8 +183,8 @@ fn score_tile<
 ) {
     let (len, zero) = (args.dim / N, lanes.splat(0.0));
     let mut query_rows: [&[[f32; N]]; Q] = [&[]; Q];
-    for i in 0..Q {
-        query_rows[i] = &args.queries[(q + i) * args.dim..][..args.dim].as_chunks().0[..len];
+    for (i, row) in query_rows.iter_mut().enumerate() {
+        *row = &args.queries[(q + i) * args.dim..][..args.dim].as_chunks().0[..len];
     }
     let mut key_rows = [&keys[..0]; KEYS];
     for i in 0..KEYS {
@@ -208,8 +208,8 @@ fn score_tile<
     for (scores, sums) in groups.take((Q * KEYS).div_ceil(G)) {
         *scores = lanes.sums(*sums);
     }
-    for i in 0..Q {
-        args.scores[(q + i) * TILE + k..][..KEYS].copy_from_slice(&scores[i]);
+    for (i, scores) in scores.iter().enumerate().take(Q) {
+        args.scores[(q + i) * TILE + k..][..KEYS].copy_from_slice(scores);
     }
 }
 
