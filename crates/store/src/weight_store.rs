@@ -27,7 +27,7 @@ use crate::plan::{Residency, ResidencyPlan};
 use crate::pressure::watch::Watch;
 use crate::probe::Probe;
 use crate::read_ahead::ReadAhead;
-use crate::slab::{SlabId, SlabTable};
+use crate::slab::{SlabId, SlabTable, row_offset};
 use crate::slot::Slot;
 use crate::stats::ReadStats;
 
@@ -122,7 +122,7 @@ impl WeightStore {
         let reader = paced(files.open.reader(plan.depth, filled_often), options);
         let cache = Cache::new(&table, plan, homes, slots);
         let counted = ledger.reserve("weights", cache.memory_bytes())?;
-        let read_ahead = ReadAhead::new(reader, plan.depth, table.ids().collect());
+        let read_ahead = ReadAhead::new(reader, plan.depth, table.cycle().to_vec());
         files.verify()?;
         Ok(WeightStore {
             files,
@@ -138,8 +138,8 @@ impl WeightStore {
         })
     }
 
-    /// Replaces the cycle, which is every slab in the order of the pass by default: a device that holds slabs of its own
-    /// leaves these out. A slab that is not in the cycle can still be asked for, and is read when it is.
+    /// Replaces the cycle. By default it is what every pass needs, in the order of the walk; a device that keeps slabs leaves
+    /// these out. A slab that is not in the cycle can still be asked for, and is read when it is.
     pub fn set_cycle(&self, cycle: Vec<SlabId>) {
         let Resident { cache, read_ahead, .. } = &mut *self.resident.borrow_mut();
         read_ahead.set_cycle(cache, cycle);
@@ -278,7 +278,7 @@ impl WeightStore {
                         let at = (row - self.table.get(id).rows.start) * row_bytes;
                         out.copy_from_slice(&slot.slab()[at..at + row_bytes]);
                     }
-                    None => to_read.push((spec.tensor(matrix.part.tensor).offset + (row * row_bytes) as u64, out)),
+                    None => to_read.push((row_offset(spec, matrix, row, row_bytes), out)),
                 }
             }
         }
@@ -384,3 +384,6 @@ fn paced(reader: Box<dyn Reader>, options: StoreOptions) -> Box<dyn Reader> {
         None => reader,
     }
 }
+
+#[cfg(test)]
+mod tests;

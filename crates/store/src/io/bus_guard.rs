@@ -1,8 +1,8 @@
-//! Makes a read of a mapped file that the system cannot satisfy an error instead of the end of the process.
+//! Turns a failed access to a mapped file into an error instead of the end of the process.
 //!
-//! Touching a page past the end of a file that was cut short, or one that the disk cannot read, raises SIGBUS. The handler
-//! puts zeros in the page's place and notes that it did, if the page belongs to a guarded mapping; the pass goes on, and
-//! whoever checks afterwards throws its result away. Any other SIGBUS does what it did before.
+//! Touching a page past the end of a truncated file, or one that the disk cannot read, raises SIGBUS. If the page belongs to
+//! a guarded mapping, the handler maps zeros in its place and records that it did; the pass goes on, and the check after it
+//! discards its result. Any other SIGBUS has its default effect.
 
 use std::io::{Error, Result};
 use std::sync::Once;
@@ -11,15 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use nix::libc::{c_int, c_void, siginfo_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-/// Mapped files at once: the parts of a few models.
+/// Mapped files at once, enough for the parts of a few models.
 const MAX_GUARDED: usize = 1024;
 
-/// The size of the pages that are replaced, at least the system's.
+/// Size of a page that is replaced.
 static PAGE: AtomicUsize = AtomicUsize::new(0);
 
 struct Place {
     start: AtomicUsize,
-    /// 0 for a free place.
+    /// 0 if the place is free.
     len: AtomicUsize,
     hit: AtomicBool,
 }
@@ -28,12 +28,12 @@ static PLACES: [Place; MAX_GUARDED] =
     [const { Place { start: AtomicUsize::new(0), len: AtomicUsize::new(0), hit: AtomicBool::new(false) } };
         MAX_GUARDED];
 
-/// A guarded stretch of the address space, until it is dropped.
+/// A range of addresses, guarded until this is dropped.
 #[derive(Debug)]
 pub(super) struct Guarded(usize);
 
 impl Guarded {
-    /// Guards `len` bytes from `start` on. The owner of the mapping drops this before the mapping.
+    /// Guards `len` bytes from `start`. The owner of the mapping drops this before the mapping.
     ///
     /// Errors: the system refuses the handler, or there are too many.
     pub(super) fn new(start: usize, len: usize) -> Result<Guarded> {
@@ -46,7 +46,7 @@ impl Guarded {
         Ok(Guarded(index))
     }
 
-    /// Whether zeros were put in the place of bytes that could not be read.
+    /// Whether zeros have replaced bytes that could not be read.
     pub(super) fn was_hit(&self) -> bool {
         PLACES[self.0].hit.load(Ordering::SeqCst)
     }
@@ -86,7 +86,7 @@ extern "C" fn on_bus_error(_signal: c_int, info: *mut siginfo_t, _context: *mut 
         place.hit.store(true, Ordering::SeqCst);
         return;
     }
-    // Not ours: the default action follows when the instruction is tried again.
+    // Not ours: the default action follows when the instruction is retried.
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler is installed, the default is restored.
     let _ = unsafe { sigaction(Signal::SIGBUS, &default) };
@@ -95,7 +95,7 @@ extern "C" fn on_bus_error(_signal: c_int, info: *mut siginfo_t, _context: *mut 
 fn put_zeros(address: usize, len: usize) -> bool {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     let flags = MapFlags::PRIVATE | MapFlags::FIXED;
-    // SAFETY: the page belongs to a guarded mapping, so nothing else lies there, and readers of it find zeros.
+    // SAFETY: the page belongs to a guarded mapping, so nothing else is there, and its readers find zeros.
     unsafe { mmap_anonymous(address as *mut c_void, len, ProtFlags::READ, flags) }.is_ok()
 }
 

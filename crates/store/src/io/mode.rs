@@ -1,20 +1,19 @@
-//! What a reader is chosen by.
+//! What the choice of a reader depends on.
 
 /// How weights are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IoMode {
-    /// Past the page cache, and through it where that is refused; mapped where all weights fit and the system has no huge
-    /// pages.
+    /// Past the page cache, or through it if that is refused; mapped if all weights fit and the system has no huge pages.
     Auto,
-    /// Past the page cache by the best way that there is; an error where that is refused.
+    /// Past the page cache in the best way available; an error if that is refused.
     Direct,
-    /// Past the page cache through io_uring; an error where either is refused.
+    /// Past the page cache through io_uring; an error if either is refused.
     Uring,
-    /// Past the page cache by threads with positioned reads; an error where that is refused.
+    /// Past the page cache by threads with positioned reads; an error if that is refused.
     Pread,
-    /// Through the page cache, which is told to forget what was read.
+    /// Through the page cache, which is told to drop what was read.
     Buffered,
-    /// Mapped into memory: the page cache is where the weights are.
+    /// Mapped: the weights are in the page cache.
     Mmap,
 }
 

@@ -1,4 +1,4 @@
-//! A file that slots are filled from, opened past the page cache where the system allows it.
+//! An open file that slots are filled from, past the page cache if the system allows.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
@@ -10,7 +10,7 @@ use crate::io::mode::Fits;
 use crate::io::short_reads::read_whole;
 use crate::io::span::ALIGNMENT;
 
-/// An open model file.
+/// An open file: a part of a model, or a spill file.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
     file: File,
@@ -18,7 +18,7 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    /// Opens a file to be read through the page cache.
+    /// Opens a file for reads through the page cache.
     ///
     /// Errors: it cannot be opened.
     pub(crate) fn open_buffered(path: &Path, fits: Fits) -> Result<OpenFile> {
@@ -29,17 +29,17 @@ impl OpenFile {
         Ok(OpenFile { file, direct: false })
     }
 
-    /// Opens a file to be read past the page cache, and tries a read, since some systems refuse only then.
+    /// Opens a file for direct reads, and tries one, since some systems refuse only then.
     ///
-    /// Errors: it cannot be opened, or direct reads are refused; the message says by what.
+    /// Errors: it cannot be opened, or direct reads are refused; the message says why.
     pub(crate) fn open_direct(path: &Path) -> Result<OpenFile> {
-        // Plain errors, such as a missing file, are told as they are.
+        // Plain errors, such as a missing file, are reported unchanged.
         let plain = File::open(path)?;
         let file = direct(path, plain)?;
         Ok(OpenFile { file, direct: true })
     }
 
-    /// A file that is open already; `direct` if it is past the page cache.
+    /// Wraps an open file; `direct` says whether it bypasses the page cache.
     pub(super) fn of(file: File, direct: bool) -> OpenFile {
         OpenFile { file, direct }
     }
@@ -49,9 +49,9 @@ impl OpenFile {
         &self.file
     }
 
-    /// Fills `out` from `offset` on; the file may end once `needed` bytes have arrived.
+    /// Fills `out` from `offset`; the file may end once `needed` bytes have arrived.
     ///
-    /// Errors: the system says so, or the file ends too early.
+    /// Errors: the read failed, or the file ends too early.
     pub(crate) fn read(&self, out: &mut [u8], offset: u64, needed: usize) -> Result<()> {
         let step = if self.direct { ALIGNMENT } else { 1 };
         read_whole(out, offset, needed, step, |out, at| self.file.read_at(out, at))?;
@@ -61,14 +61,14 @@ impl OpenFile {
         Ok(())
     }
 
-    /// Writes whole blocks from an address and at an offset that are multiples of one.
+    /// Writes whole blocks; address and offset are multiples of [`ALIGNMENT`].
     ///
-    /// Errors: the system says so.
+    /// Errors: the write failed.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset)
     }
 
-    /// Lets the page cache be rid of what was written, if that went through it.
+    /// Drops what was written from the page cache, if it went through it.
     ///
     /// Errors: it did not reach the disk.
     pub(crate) fn forget_written(&self) -> Result<()> {
@@ -80,8 +80,7 @@ impl OpenFile {
     }
 }
 
-/// Asks the system not to read more than it was asked for: what it brought besides would stay in the page cache, at the
-/// budget's expense.
+/// Turns off the system's own read-ahead: what it read besides would stay in the page cache, at the budget's expense.
 #[cfg(target_os = "linux")]
 fn read_no_further(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
@@ -90,7 +89,7 @@ fn read_no_further(file: &File) {
 #[cfg(not(target_os = "linux"))]
 fn read_no_further(_file: &File) {}
 
-/// What direct reads of a file must be aligned to, as far as the system says: in memory and in the file, in bytes.
+/// Alignment that direct reads of a file require, in memory and in the file, in bytes, if the system tells.
 #[cfg(target_os = "linux")]
 pub(super) fn alignment(file: &File) -> Option<(usize, usize)> {
     use rustix::fs::{AtFlags, StatxFlags};
@@ -105,10 +104,10 @@ fn direct(path: &Path, plain: File) -> Result<File> {
 
     let refuse = |why: String| Err(Error::new(ErrorKind::Unsupported, why));
     match alignment(&plain) {
-        Some((0, _) | (_, 0)) => return refuse("its file system has no direct reads".to_owned()),
+        Some((0, _) | (_, 0)) => return refuse("its file system does not support direct reads".to_owned()),
         Some((memory, offset)) if !ALIGNMENT.is_multiple_of(memory) || !ALIGNMENT.is_multiple_of(offset) => {
             let most = memory.max(offset);
-            return refuse(format!("its file system aligns direct reads to {most} bytes, more than {ALIGNMENT}"));
+            return refuse(format!("its file system requires direct reads to be aligned to {most} bytes, more than {ALIGNMENT}"));
         }
         _ => {}
     }
@@ -127,5 +126,5 @@ fn direct(_path: &Path, plain: File) -> Result<File> {
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 fn direct(_path: &Path, _plain: File) -> Result<File> {
-    Err(Error::new(ErrorKind::Unsupported, "this system has no direct reads"))
+    Err(Error::new(ErrorKind::Unsupported, "this system does not support direct reads"))
 }

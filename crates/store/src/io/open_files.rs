@@ -1,4 +1,4 @@
-//! The model's files, open: by which way they are read, and a word to the user where that is not the way that was asked for.
+//! A model's files, open: which reader serves them, and a warning if it is not the one that was asked for.
 
 use std::io::{Error, ErrorKind, Result};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::io::reader::{DISK_PATIENCE, Reader};
 use crate::io::uring::Uring;
 use crate::slot::{Arena, Slot};
 
-/// Threads that read a few bytes each: the drive's latency decides then, and many reads may wait for it at once.
+/// Threads for small reads, whose time is the drive's latency, so that many may wait at once.
 const FEW_READERS: usize = 16;
 
 /// What moves the bytes.
@@ -27,11 +27,11 @@ enum Way {
     Uring,
     /// Threads with positioned reads.
     Threads,
-    /// Threads that fetch what is mapped.
+    /// Threads that fetch parts of a mapping.
     Mapped,
 }
 
-/// The model's files, open, and how they are read.
+/// Open files and how they are read.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     files: Arc<[OpenFile]>,
@@ -48,10 +48,10 @@ pub(crate) struct FailedRead {
     pub(crate) source: Error,
 }
 
-/// A few bytes of a file: from where, and where they go.
+/// A small read: the offset in the file, and where the bytes go.
 type Few<'a> = (u64, &'a mut [u8]);
 
-/// Whether memory of our own comes in huge pages, which a mapped file's does not: decoding was 15 to 25% faster with them
+/// Whether the process's memory comes in huge pages, which a mapped file's does not: decoding was 15 to 25% faster with them
 /// (a synthetic 1b in Q4_K_M, two threads).
 fn has_huge_pages() -> bool {
     let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
@@ -62,8 +62,8 @@ fn has_huge_pages() -> bool {
 impl OpenFiles {
     /// Opens the files for a mode.
     ///
-    /// Where [`IoMode::Auto`] or [`IoMode::Direct`] have to choose a lesser way because the system refuses the better one,
-    /// they say so in one line. Errors: a file cannot be opened, or what was asked for by name is refused.
+    /// [`IoMode::Auto`] and [`IoMode::Direct`] log a warning when the system refuses the best way and they take another.
+    /// Errors: a file cannot be opened, or a way that was asked for by name is refused.
     pub(crate) fn open(paths: &[PathBuf], mode: IoMode, fits: Fits) -> Result<OpenFiles> {
         match mode {
             IoMode::Mmap => OpenFiles::mapped(paths, fits),
@@ -71,7 +71,7 @@ impl OpenFiles {
             IoMode::Pread => Ok(OpenFiles::read(direct(paths)?, Way::Threads)),
             IoMode::Uring => {
                 let files = direct(paths)?;
-                let refused = |e: Error| Err(Error::new(e.kind(), format!("io_uring is refused: {e}; use --io pread")));
+                let refused = |e: Error| Err(Error::new(e.kind(), format!("io_uring is not available: {e}; use --io pread")));
                 uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), refused)
             }
             IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),
@@ -87,7 +87,7 @@ impl OpenFiles {
             Ok(files) => Ok(OpenFiles::read(files, best_direct())),
             Err(refused) => {
                 let files = buffered(paths, Fits::No)?;
-                tracing::warn!("reading through the page cache: {refused}");
+                tracing::warn!("{refused}; reading through the page cache");
                 Ok(OpenFiles::read(files, Way::Threads))
             }
         }
@@ -103,7 +103,7 @@ impl OpenFiles {
         Ok(OpenFiles { files, mappings, way: Way::Mapped })
     }
 
-    /// The same files, to be read and not mapped, if these are mapped.
+    /// The same files opened for reads, if these are mapped.
     ///
     /// Errors: they cannot be opened again.
     pub(crate) fn past_mappings(&self, paths: &[PathBuf]) -> Result<Option<OpenFiles>> {
@@ -141,14 +141,14 @@ impl OpenFiles {
         if self.way == Way::Uring {
             match Uring::new(&self.files, depth, slots) {
                 Ok(ring) => return Box::new(ring),
-                Err(refused) => tracing::warn!("reading with threads, since io_uring is refused: {refused}"),
+                Err(refused) => tracing::warn!("io_uring is not available ({refused}); reading with threads"),
             }
         }
         let _ = slots;
         Box::new(PreadPool::new(&self.files, depth))
     }
 
-    /// Reads a few bytes here and there, many at once, and waits no longer than a disk is given to answer.
+    /// Reads a few bytes from each of several places at once, and waits at most [`DISK_PATIENCE`].
     ///
     /// Errors: the first read that failed.
     pub(crate) fn read_few(&self, file: usize, wanted: Vec<Few>) -> std::result::Result<(), FailedRead> {
@@ -232,14 +232,14 @@ fn uring_refused() -> Option<Error> {
 
 #[cfg(not(target_os = "linux"))]
 fn uring_refused() -> Option<Error> {
-    Some(Error::new(ErrorKind::Unsupported, "this system has no io_uring"))
+    Some(Error::new(ErrorKind::Unsupported, "this system does not support io_uring"))
 }
 
-/// io_uring where it is to be had. That it is refused by a system that has it is worth a word.
+/// io_uring if it is available. A system that has it and refuses it is worth a warning.
 fn best_direct() -> Way {
     let Some(refused) = uring_refused() else { return Way::Uring };
     if refused.kind() != ErrorKind::Unsupported {
-        tracing::warn!("reading with threads, since io_uring is refused: {refused}");
+        tracing::warn!("io_uring is not available ({refused}); reading with threads");
     }
     Way::Threads
 }

@@ -1,14 +1,14 @@
-//! Reads that come short: how one goes on that brought fewer bytes than it was asked for, and when it has failed.
+//! Short reads: how to continue after one, and when it is a failure.
 //!
-//! Systems may return early whenever they like: at a signal, at the border of a device, at the end of the file. Each loop
-//! over reads asks [`advance`] what a result means, so that they all mean the same.
+//! A system may return fewer bytes than were asked for at any time: at a signal, at a device's boundary, at the end of the
+//! file. All loops over reads ask [`advance`] what a result means.
 
 use std::io::{Error, ErrorKind, Result};
 
-/// How many bytes are there once a read that began after `done` bytes has returned; all that matters from `needed` on.
+/// Number of bytes that have arrived after a read that began at `done`; at least `needed` if the read is complete.
 ///
-/// What comes next begins at a multiple of `step`, which direct reads insist on. Errors: the read's own, but for one that a
-/// signal interrupted; or the file has ended, which is what it means when not even one step is made.
+/// The next read begins at a multiple of `step`, as direct reads must. Errors: the read's, unless a signal interrupted it; or
+/// the file has ended, which a read that does not advance by one step means.
 pub(super) fn advance(done: usize, result: Result<usize>, needed: usize, step: usize) -> Result<usize> {
     match result {
         Ok(n) if done + n >= needed => Ok(done + n),
@@ -21,7 +21,7 @@ pub(super) fn advance(done: usize, result: Result<usize>, needed: usize, step: u
     }
 }
 
-/// Fills `out` with what `read_at` finds from `offset` on; the file may end once `needed` bytes have arrived.
+/// Fills `out` with what `read_at` reads from `offset`; the file may end once `needed` bytes have arrived.
 ///
 /// Errors: as for [`advance`].
 pub(super) fn read_whole(
@@ -38,7 +38,7 @@ pub(super) fn read_whole(
     Ok(())
 }
 
-/// What a read says that ends before the file's header said the tensor would.
+/// The error of a read that ends before the tensor does according to the file's header.
 pub(super) fn ends_early() -> Error {
     Error::new(ErrorKind::UnexpectedEof, "the file ends early: has it been changed?")
 }
@@ -48,18 +48,18 @@ mod tests {
     use super::*;
     use std::ops::Range;
 
-    /// A file that returns early as it likes.
-    struct Moody {
+    /// A file whose reads are short at random.
+    struct Erratic {
         seed: u64,
         bytes: Vec<u8>,
-        /// Returns whole steps, but at its end, and takes offsets that are multiples of one.
+        /// Except at its end it returns whole steps, and it takes only offsets that are multiples of one.
         step: usize,
         /// Cannot be read.
         bad: Range<u64>,
         calls: usize,
     }
 
-    impl Moody {
+    impl Erratic {
         fn random(&mut self, below: usize) -> usize {
             self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (self.seed >> 33) as usize % below
@@ -86,9 +86,9 @@ mod tests {
         }
     }
 
-    /// A file that is now and then too short or broken, read in one piece: what came, and what should have.
+    /// Reads from a file that is sometimes too short or broken; returns what came and what should have.
     fn read(seed: u64, step: usize) -> (Result<Vec<u8>>, Result<Vec<u8>>) {
-        let mut file = Moody { seed, bytes: Vec::new(), step, bad: 0..0, calls: 0 };
+        let mut file = Erratic { seed, bytes: Vec::new(), step, bad: 0..0, calls: 0 };
         file.random(7);
         let len = file.random(9000);
         file.bytes = (0..len).map(|i| ((i * 31) >> 3) as u8).collect();

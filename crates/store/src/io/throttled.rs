@@ -1,8 +1,8 @@
-//! Paces another reader to a rate, as if the disk were slower: for sharing a disk with others, and for seeing on any disk
-//! how well reading and computing overlap.
+//! Paces another reader to a rate, as if the disk were slower: to share a disk, and to see on any disk how well reads and
+//! arithmetic overlap.
 //!
-//! Every request gets the time at which a disk of that rate would be done with it, one after another, and is handed back
-//! then and no sooner.
+//! Each request is given the time at which a disk of that rate, which serves one after another, would complete it, and is
+//! handed back no sooner.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use crate::io::reader::{ReadDone, ReadRequest, Reader};
 pub(crate) struct Throttled {
     inner: Box<dyn Reader>,
     bytes_per_second: f64,
-    /// When the slower disk will be done with all that it was asked for.
+    /// When the slower disk will have completed all requests.
     free_at: Instant,
-    /// From when to when the slower disk works on a request that is under way.
+    /// By tag, when the slower disk begins and completes a request in flight.
     planned: HashMap<u64, (Instant, Instant)>,
-    /// Done too early.
+    /// Completed too early.
     held: Vec<ReadDone>,
 }
 
@@ -27,7 +27,7 @@ impl Throttled {
         Throttled { inner, bytes_per_second, free_at: Instant::now(), planned: HashMap::new(), held: Vec::new() }
     }
 
-    /// Keeps what is done until its time.
+    /// Keeps a completed request until its time.
     fn hold(&mut self, mut done: ReadDone) {
         if let Some((from, until)) = self.planned.remove(&done.tag) {
             done.time = from..until.max(done.time.end);
@@ -35,7 +35,7 @@ impl Throttled {
         self.held.push(done);
     }
 
-    /// The one whose time comes first.
+    /// The completed request whose time comes first.
     fn first_held(&self) -> Option<usize> {
         (0..self.held.len()).min_by_key(|i| self.held[*i].time.end)
     }
@@ -65,7 +65,7 @@ impl Reader for Throttled {
                 return None;
             }
             let until = first.map_or(deadline, |i| self.held[i].time.end.min(deadline));
-            // While others are still being read, the one to be handed back next may be among them.
+            // The next request to hand back may still be in flight.
             if self.planned.is_empty() {
                 std::thread::sleep(until - now);
             } else if let Some(done) = self.inner.wait(until - now) {

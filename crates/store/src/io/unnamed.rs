@@ -1,7 +1,7 @@
-//! A file without a name, for reading and writing: it takes room on a disk for as long as somebody has it open.
+//! A file without a name, for reading and writing, which takes disk space only while it is open.
 //!
-//! It is made with a name, since not every file system can do without, and loses it at once. A program that is killed just
-//! in between leaves an empty file; whoever makes a file in the same folder next removes it.
+//! It is created with a name, since not all file systems can do without, and unlinked at once. A program that is killed in
+//! between leaves an empty file, which is removed when the next file is created in the same folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, Result};
@@ -18,21 +18,21 @@ use crate::io::open_file::OpenFile;
 use crate::io::open_file::alignment;
 use crate::io::span::ALIGNMENT;
 
-/// What the names begin with; the rest is the process and a number.
+/// Prefix of the names; process id and a number follow.
 const PREFIX: &str = "ssd-llm-kv-";
 
 impl OpenFile {
-    /// Makes a file without a name in a folder, which is made if it is not there. Nobody but its user may open it while it
-    /// has a name. It is read and written past the page cache; where the system refuses that, a warning says so.
+    /// Creates a file without a name in a folder, which is created if it does not exist. Only its user may open the file while
+    /// it has a name. It is read and written past the page cache; if the system refuses, a warning is logged.
     ///
-    /// Errors: the folder or the file cannot be made.
+    /// Errors: the folder or the file cannot be created.
     pub(crate) fn unnamed(folder: &Path) -> Result<OpenFile> {
         fs::create_dir_all(folder)?;
         remove_left(folder);
         match create(folder, direct_flags()).and_then(direct) {
             Ok(file) => Ok(OpenFile::of(file, true)),
             Err(refused) if matches!(refused.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-                tracing::warn!("keys and values go through the page cache: {} refuses direct writes", folder.display());
+                tracing::warn!("{} does not support direct writes; spilled keys and values go through the page cache", folder.display());
                 Ok(OpenFile::of(create(folder, 0)?, false))
             }
             Err(error) => Err(error),
@@ -40,13 +40,13 @@ impl OpenFile {
     }
 }
 
-/// A new file that has lost its name, opened with flags of the system besides.
+/// Creates a file with the given flags for `open`, and unlinks it.
 fn create(folder: &Path, flags: i32) -> Result<File> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = folder.join(format!("{PREFIX}{}-{number}", std::process::id()));
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(&path);
-    // Some systems make the file and refuse the flags then. Whoever has removed it first has done no harm.
+    // Some systems create the file and then refuse the flags. It may have been removed already.
     let _ = fs::remove_file(&path);
     file
 }
@@ -61,7 +61,7 @@ fn direct_flags() -> i32 {
     0
 }
 
-/// The file, if it is written past the page cache in blocks of [`ALIGNMENT`]: tries it, since some systems refuse only then.
+/// Checks that the file can be written directly in blocks of [`ALIGNMENT`], by trying, since some systems refuse only then.
 #[cfg(target_os = "linux")]
 fn direct(file: File) -> Result<File> {
     use std::os::unix::fs::FileExt;
@@ -86,7 +86,7 @@ fn direct(_file: File) -> Result<File> {
     Err(Error::from(ErrorKind::Unsupported))
 }
 
-/// Removes the files of processes that ended before they could take their names away.
+/// Removes the files of processes that ended before they could unlink them.
 fn remove_left(folder: &Path) {
     let paths = fs::read_dir(folder).into_iter().flatten().flatten().map(|item| item.path());
     paths.filter(|path| is_left(path)).for_each(|path| drop(fs::remove_file(path)));
@@ -98,14 +98,14 @@ fn is_left(path: &Path) -> bool {
     process.is_some_and(|process| kill(Pid::from_raw(process), None) == Err(Errno::ESRCH))
 }
 
-/// Says so if a folder's files are in memory, which they are meant to save, or would be if it were there.
+/// Warns if a folder's files are, or would be, in memory, which they are meant to save.
 #[cfg(target_os = "linux")]
 pub fn warn_if_in_memory(folder: &Path) {
-    /// Of tmpfs and ramfs.
+    /// The types of tmpfs and ramfs.
     const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
     let place = folder.ancestors().find_map(|above| rustix::fs::statfs(Path::new(".").join(above)).ok());
     if place.is_some_and(|about| IN_MEMORY.contains(&about.f_type)) {
-        tracing::warn!("keys and values that spill to {} stay in memory: name a folder on a disk", folder.display());
+        tracing::warn!("{} is in memory, so that spilling keys and values to it saves nothing; use a folder on a disk", folder.display());
     }
 }
 

@@ -1,7 +1,7 @@
-//! io_uring: the kernel takes requests from a queue in shared memory, so no thread waits for each of them.
+//! io_uring: the kernel takes requests from a queue in shared memory, so that no thread waits for each of them.
 //!
-//! The slots that are filled again and again are registered as one buffer, which spares the kernel looking up their pages
-//! for every read. Where it allows no registered memory, reads work without.
+//! The slots that are filled most often are registered as one buffer, which saves the kernel a look-up of their pages on
+//! every read. If it refuses to register memory, reads work without.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind, Result};
@@ -18,18 +18,18 @@ use crate::io::short_reads::advance;
 use crate::io::span::ALIGNMENT;
 use crate::slot::{Arena, Slot};
 
-/// How long the end of a ring waits for reads that are under way before it leaves them and their memory to the system.
+/// How long a ring that is dropped waits for reads in flight before it leaves them and their memory to the system.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Entries of the queue at least; more than the requests that are under way at once.
+/// Minimum length of the queue, more than the usual number of requests in flight.
 const MIN_ENTRIES: u32 = 8;
 
 /// A queue of reads.
 pub(crate) struct Uring {
-    /// Taken away only when the ring must outlive this.
+    /// There until it is dropped; the ring may have to outlive this.
     ring: Option<IoUring>,
     files: Arc<[OpenFile]>,
-    /// The requests under way; an entry's `user_data` is its index here.
+    /// The requests in flight; an entry's `user_data` is its index here.
     pending: Vec<Option<Pending>>,
     /// Requests that wait for room in the queue.
     waiting: VecDeque<usize>,
@@ -43,9 +43,9 @@ struct Pending {
 }
 
 impl Uring {
-    /// Makes a queue for `depth` requests at once. `slots` are those that it will fill most often.
+    /// Creates a queue for `depth` requests at once. `slots` are those that it will fill most often.
     ///
-    /// Errors: the system has no io_uring, refuses it or lacks a part of it.
+    /// Errors: the system lacks io_uring or a part of it, or refuses it.
     pub(crate) fn new(files: &Arc<[OpenFile]>, depth: usize, slots: &[Slot]) -> Result<Uring> {
         let entries = u32::try_from(depth).unwrap_or(MIN_ENTRIES).max(MIN_ENTRIES).next_power_of_two();
         let ring = open(entries)?;
@@ -60,7 +60,7 @@ impl Uring {
         })
     }
 
-    /// Why io_uring cannot be had, if it cannot.
+    /// Why io_uring is not available, if it is not.
     pub(crate) fn refused() -> Option<Error> {
         open(MIN_ENTRIES).err()
     }
@@ -69,12 +69,12 @@ impl Uring {
         self.ring.as_mut().expect("there until the end")
     }
 
-    /// Puts requests into the queue as long as there is room.
+    /// Queues requests as long as there is room.
     fn push(&mut self) {
         while let Some(&index) = self.waiting.front() {
             let entry = self.entry(index);
             // SAFETY: the entry's buffer is the target of a slot that `pending` owns until the entry's completion has been
-            // seen, or for ever; the file is open as long as `files`, which the ring does not outlive.
+            // seen, or until the process ends; the file is open as long as `files`, which the ring does not outlive.
             if unsafe { self.ring().submission().push(&entry) }.is_err() {
                 break;
             }
@@ -95,13 +95,13 @@ impl Uring {
         let offset = span.offset + *done as u64;
         let entry = match fixed {
             true => opcode::ReadFixed::new(fd, at, len, 0).offset(offset).build(),
-            // The first read into memory makes the kernel find pages for it, which one of its threads can do meanwhile.
+            // On the first read into memory the kernel has to find pages for it, which one of its threads can do.
             false => opcode::Read::new(fd, at, len).offset(offset).build().flags(squeue::Flags::ASYNC),
         };
         entry.user_data(index as u64)
     }
 
-    /// Hands the queue to the kernel and waits for `want` completions or until the time is up.
+    /// Hands the queue to the kernel and waits for `want` completions, or until the time is up.
     fn enter(&mut self, want: usize, timeout: Duration) {
         self.push();
         let time = Timespec::from(timeout);
@@ -112,14 +112,14 @@ impl Uring {
         };
         match entered {
             Ok(_) => {}
-            // The time was up, a signal came, or the kernel wants its completions to be taken first.
+            // The time was up, a signal came, or the kernel has completions that must be taken first.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
-            Err(e) => panic!("io_uring refuses a queue that it took before: {e}"),
+            Err(e) => panic!("io_uring refuses a queue that it accepted before: {e}"),
         }
     }
 
-    /// Takes a completion that finishes a request, if there is one, and sends on those that were cut short. Those that
-    /// are cut short again at once are seen the next time, so that this comes to an end.
+    /// Takes a completion that finishes a request, if there is one, and resubmits those that came short. If these come short
+    /// again they are seen by the next call, so that this one ends.
     fn finished(&mut self) -> Option<ReadDone> {
         loop {
             let Some(entry) = self.ring().completion().next() else {
@@ -145,7 +145,7 @@ impl Uring {
 fn arrived(pending: &mut Pending, result: i32) -> Option<Result<()>> {
     let needed = pending.request.span.needed;
     let result = usize::try_from(result).map_err(|_| match -result {
-        // It would have had to wait; the next try may.
+        // It would have blocked; a retry may not.
         libc::EAGAIN => Error::from(ErrorKind::Interrupted),
         code => Error::from_raw_os_error(code),
     });
@@ -160,7 +160,7 @@ fn arrived(pending: &mut Pending, result: i32) -> Option<Result<()>> {
 
 fn open(entries: u32) -> Result<IoUring> {
     let ring = IoUring::new(entries)?;
-    // Waiting with a time limit came with Linux 5.11.
+    // Waiting with a timeout came with Linux 5.11.
     if !ring.params().is_feature_ext_arg() {
         return Err(Error::new(ErrorKind::Unsupported, "this kernel's io_uring is too old"));
     }
