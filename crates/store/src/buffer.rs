@@ -1,4 +1,4 @@
-//! Buffers of numbers whose memory is counted: activations, logits, keys and values.
+//! Buffers whose memory is counted, for activations, logits, keys and values.
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
@@ -6,12 +6,12 @@ use memmap2::MmapMut;
 use crate::error::StoreError;
 use crate::ledger::{Ledger, Reservation};
 
-/// What is larger than this comes straight from the system and holds a reservation. Below it, heap and bookkeeping are
-/// part of what is reserved for the program.
+/// Larger buffers are mapped and hold a reservation. Smaller ones are on the heap, as part of what is reserved for the
+/// program.
 const COUNTED_BYTES: usize = 1 << 20;
 
-/// Zeroed values of a fixed length. A large buffer takes memory when it is first written and gives it back to the
-/// system, not to the heap, when it is dropped.
+/// A fixed number of values, zeroed. A large buffer takes memory when it is first written and returns it to the system, not
+/// to the heap, when it is dropped.
 #[derive(Debug)]
 pub struct Buffer<T> {
     memory: Memory<T>,
@@ -46,7 +46,7 @@ impl<T: Pod> Buffer<T> {
         }
         let counted = ledger.reserve(what, n_bytes as u64)?;
         let bytes = MmapMut::map_anon(n_bytes).map_err(|source| StoreError::Memory { len: n_bytes, source })?;
-        // Without huge pages it works as well, only slower.
+        // A hint: without huge pages it is only slower.
         #[cfg(target_os = "linux")]
         let _ = bytes.advise(memmap2::Advice::HugePage);
         Ok(Buffer { memory: Memory::Mapped { bytes, _counted: counted }, len })
@@ -60,7 +60,7 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// The values, to be changed.
+    /// The values, mutably.
     pub fn values_mut(&mut self) -> &mut [T] {
         match &mut self.memory {
             Memory::Heap(values) => values,

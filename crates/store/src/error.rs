@@ -1,8 +1,8 @@
-//! The one error type of this crate, besides the plan's.
+//! The error type of this crate; the plan has its own.
 
 use crate::size;
 
-/// Why weights could not be brought into memory.
+/// Why weights, or spilled keys and values, could not be brought into memory.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file could not be opened.
@@ -10,7 +10,7 @@ pub enum StoreError {
     Open {
         /// The file.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A read failed or came short.
@@ -20,58 +20,58 @@ pub enum StoreError {
         path: String,
         /// The tensor.
         tensor: String,
-        /// Where in the file.
+        /// The offset in the file.
         offset: u64,
-        /// How many bytes.
+        /// The length in bytes.
         len: usize,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// A file is no longer what it was when its header was read.
-    #[error("{path} has been changed since it was opened ({what}): run again once it is complete")]
+    /// A file has changed since its header was read.
+    #[error("{path} has been changed since it was opened ({what}); run again once it is complete")]
     Changed {
         /// The file.
         path: String,
-        /// What is different.
+        /// What has changed.
         what: String,
     },
-    /// The file that keys and values spill to could not be made, written or read.
+    /// The spill file could not be created, written or read.
     #[error(
         "cannot {doing} the file for keys and values in {folder}: {source}; use --mmap-kv=DIR with a folder on a disk \
          with more room, or none and a smaller --ctx"
     )]
     Spill {
-        /// Where it is.
+        /// The folder that it is in.
         folder: String,
-        /// What could not be done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// Somebody wanted no more while a pass ran.
+    /// The pass was told to stop.
     #[error("stopped")]
     Stopped,
-    /// More is asked for than the budget has left.
+    /// A reservation exceeds what the budget has left.
     #[error(
         "{what} needs {}, but the memory budget has {} left (held: {held}); use a larger --memory-budget",
         size::show(*.bytes), size::show(*.left)
     )]
     OverBudget {
-        /// What it is for.
+        /// What the reservation is for.
         what: &'static str,
-        /// What it needs.
+        /// The size of the reservation, in bytes.
         bytes: u64,
-        /// What is left.
+        /// What the budget has left, in bytes.
         left: u64,
-        /// Who holds how much.
+        /// The other reservations.
         held: String,
     },
-    /// The system has no memory for a slab.
-    #[error("no memory for {len} bytes of weights: {source}; use a smaller --memory-budget")]
+    /// The system has no memory left.
+    #[error("cannot allocate {len} bytes: {source}; use a smaller --memory-budget")]
     Memory {
-        /// How many bytes.
+        /// The length in bytes.
         len: usize,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A tensor's rows do not fit this machine's address space.

@@ -1,7 +1,6 @@
-//! A disk in memory with a seed, for tests: it finishes requests in an order of its own, late, wrongly or never.
+//! A seeded disk in memory, for tests: it completes requests out of order, late, with errors or never.
 //!
-//! Its time is virtual: a wait moves the clock and takes none of the test's. What is wrong with it can be changed while it
-//! is in use.
+//! Its time is virtual: waiting moves its clock and takes none of the test's. Its faults can be changed while it is in use.
 
 use std::io::{Error, ErrorKind};
 use std::ops::Range;
@@ -10,22 +9,22 @@ use std::time::{Duration, Instant};
 
 use crate::io::reader::{ReadDone, ReadRequest, Reader};
 
-/// Of a disk that works.
+/// Latency of a disk that works.
 const LATENCY: Duration = Duration::from_micros(100);
 
-/// Longer than anybody waits.
+/// Delay of a request that hangs, longer than any reader waits.
 const HANGS: Duration = Duration::from_secs(300);
 
-/// What is wrong with a disk.
+/// Faults of a disk.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
-    /// Reads that touch these bytes fail so many times.
+    /// Reads that touch these bytes fail this many times.
     pub(crate) bad: Option<(Range<u64>, usize)>,
-    /// One read in so many fails, wherever it is.
+    /// One read in this many fails.
     pub(crate) one_in_fails: Option<usize>,
-    /// One read in so many takes minutes longer.
+    /// One read in this many takes minutes longer.
     pub(crate) one_in_hangs: Option<usize>,
-    /// Answers so many requests, and the one after that never.
+    /// Completes this many requests and no more.
     pub(crate) dies_after: Option<usize>,
     /// Every read takes twice as long as the one before, up to minutes.
     pub(crate) fades: bool,
@@ -39,31 +38,31 @@ struct State {
     seed: u64,
     now: Duration,
     latency: Duration,
-    /// With the time at which each is done.
-    under_way: Vec<(Duration, ReadRequest)>,
+    /// With the time at which each completes.
+    in_flight: Vec<(Duration, ReadRequest)>,
     faults: Faults,
 }
 
 impl FakeDisk {
     pub(crate) fn new(seed: u64, faults: Faults) -> FakeDisk {
-        let state = State { seed, now: Duration::ZERO, latency: LATENCY, under_way: Vec::new(), faults };
+        let state = State { seed, now: Duration::ZERO, latency: LATENCY, in_flight: Vec::new(), faults };
         FakeDisk(Arc::new(Mutex::new(state)))
     }
 
-    /// The byte of its only file at an offset.
+    /// The byte at an offset in any file.
     pub(crate) fn byte_at(offset: u64) -> u8 {
         ((offset * 31) >> 3) as u8
     }
 
-    /// Makes other things wrong with it.
+    /// Replaces its faults.
     pub(crate) fn set_faults(&self, faults: Faults) {
         let mut state = self.0.lock().unwrap();
         (state.faults, state.latency) = (faults, LATENCY);
     }
 
-    /// Requests that it has not answered.
-    pub(crate) fn n_under_way(&self) -> usize {
-        self.0.lock().unwrap().under_way.len()
+    /// Requests that it has not completed.
+    pub(crate) fn n_in_flight(&self) -> usize {
+        self.0.lock().unwrap().in_flight.len()
     }
 
     /// The time on its clock.
@@ -99,7 +98,7 @@ impl State {
 impl Reader for FakeDisk {
     fn submit(&mut self, request: ReadRequest) {
         let mut state = self.0.lock().unwrap();
-        assert!(state.under_way.iter().all(|(_, r)| r.tag != request.tag), "asked for twice at once");
+        assert!(state.in_flight.iter().all(|(_, r)| r.tag != request.tag), "asked for twice at once");
         if state.faults.fades {
             state.latency = (state.latency * 2).min(HANGS);
         }
@@ -109,19 +108,19 @@ impl Reader for FakeDisk {
             takes += HANGS;
         }
         let due = state.now + takes;
-        state.under_way.push((due, request));
+        state.in_flight.push((due, request));
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<ReadDone> {
         let state = &mut *self.0.lock().unwrap();
         let until = state.now + timeout.max(Duration::from_micros(50));
-        let due = (0..state.under_way.len()).min_by_key(|i| state.under_way[*i].0);
-        let Some(at) = due.filter(|i| state.under_way[*i].0 <= until && state.faults.dies_after != Some(0)) else {
+        let due = (0..state.in_flight.len()).min_by_key(|i| state.in_flight[*i].0);
+        let Some(at) = due.filter(|i| state.in_flight[*i].0 <= until && state.faults.dies_after != Some(0)) else {
             state.now = until;
             return None;
         };
         state.faults.dies_after = state.faults.dies_after.map(|left| left - 1);
-        let (due, ReadRequest { tag, span, mut slot, .. }) = state.under_way.swap_remove(at);
+        let (due, ReadRequest { tag, span, mut slot, .. }) = state.in_flight.swap_remove(at);
         state.now = state.now.max(due);
         let target = slot.target(span).expect("a slot with memory");
         let result = if state.fails(span.offset..span.offset + span.needed as u64) {

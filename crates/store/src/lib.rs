@@ -1,8 +1,8 @@
-//! Bytes under a budget: which weights are in memory, and how the others get there.
+//! Bytes under a memory budget: which weights stay in memory, and how the others get there.
 //!
 //! [`SlabTable`] cuts every weight matrix into slabs, runs of whole rows. [`plan()`] decides from their sizes and a
-//! [`Budget`] what stays in memory and what is read in every pass. [`WeightStore`] hands out a [`SlabGuard`] for a slab that the forward pass needs,
-//! reading it first if it must; a slab is in memory at least as long as its guard lives.
+//! [`Budget`] what stays in memory and what is read in every pass. [`WeightStore`] hands out a [`SlabGuard`] for a slab that
+//! the forward pass needs, reading it first if it must; the slab stays in memory at least until its guard is dropped.
 //!
 //! Deliberately absent: arithmetic on weights, and any knowledge of layers beyond the order in which a pass needs them.
 

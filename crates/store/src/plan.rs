@@ -1,40 +1,40 @@
-//! The residency plan: from sizes and a budget to what is kept in memory. Pure, so that it can be tested and shown.
+//! The residency plan: from sizes and a budget to what stays in memory. Pure, so that it can be tested and shown.
 //!
-//! Passes read their weights in a fixed cycle, over which an LRU cache smaller than the cycle never hits. So a fixed part
-//! is pinned and the rest streamed through a few slots. Pins are spread evenly through the pass: the disk then works all
-//! the time, also under the pinned part. They have an order in which they can be given up, and those that are left are
-//! spread evenly as well: a long prompt borrows memory from the last of them, and so does a system that runs short.
+//! Passes use their weights in a fixed cycle, over which an LRU cache smaller than the cycle never hits. So a fixed part is
+//! pinned and the rest is streamed through a few slots. Pins are spread evenly through the pass, so that the disk is always
+//! busy. They are ordered so that when the last are given up, those that are left are spread evenly as well: a long prompt
+//! borrows their memory, and memory pressure takes it.
 
 use crate::size;
 use crate::slab::{SlabId, SlabTable};
 use crate::slot::slot_bytes;
 
-/// Requests under way at once where nothing else was measured. Four of 256 KiB and more saturate most drives.
+/// Requests in flight at once unless another number was measured. Four of 256 KiB and more saturate most drives.
 pub(crate) const DEPTH: usize = 4;
 
-/// Slots for streamed slabs besides one for every request under way: one in use, one waiting for its turn.
+/// Slots besides one for every request in flight: one in use, one waiting to be used.
 const MORE_SLOTS: usize = 2;
 
-/// Where more requests are worth while, their slots take at most this part of what is left to weights.
+/// The slots of more requests take at most this part of what is left for weights.
 const DEEP_PART: u64 = 32;
 
-/// One slab is in use while the next is read.
+/// Fewest slots: one in use while the next is filled.
 pub(crate) const MIN_SLOTS: usize = 2;
 
-/// Slots that stand by, without memory, where all weights are kept: pins that have to go later are streamed through them.
-/// There are fewer where all pins together have not the memory of so many.
+/// Slots that stand by, without memory, if all weights are kept: pins that have to go later are streamed through them. There
+/// are fewer if all pins together do not have as much memory.
 const STANDBY_SLOTS: usize = 4;
 
-/// What there is to spend, and what is spent before the first weight is kept.
+/// The budget, and what is spent before the first weight is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// All that the program may use, in bytes.
+    /// Memory that the program may use, in bytes.
     pub limit_bytes: u64,
     /// The KV cache at its full context.
     pub kv_bytes: u64,
     /// Tokenizer, small vectors, the program itself and the activations of a few tokens.
     pub fixed_bytes: u64,
-    /// What the activations of a long prompt take besides. Weights make room for them and come back after.
+    /// The further activations of a long prompt, for which weights make room while it is prefilled.
     pub lent_bytes: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Budget {
 pub struct PlanOptions {
     /// What is kept between passes.
     pub policy: CachePolicy,
-    /// Requests under way at once, as [`crate::WeightStore::measure_depth`] finds them; `None` is a good guess.
+    /// Requests in flight at once, as measured by [`crate::WeightStore::measure_depth`]; `None` for a good guess.
     pub depth: Option<usize>,
 }
 
@@ -53,8 +53,8 @@ pub enum CachePolicy {
     /// A fixed part of the weights.
     #[default]
     Pin,
-    /// What was used last: over a cycle larger than itself, an LRU cache never has what is needed next. It is here to
-    /// show that.
+    /// What was used last. Over a cycle larger than itself, an LRU cache never has what is needed next; this exists to show
+    /// it.
     Lru,
 }
 
@@ -72,31 +72,31 @@ pub enum Residency {
 /// What is in memory and what a pass reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResidencyPlan {
-    /// The budget that the plan obeys.
+    /// The budget that the plan is for.
     pub budget: Budget,
-    /// Weights that a pass needs.
+    /// All weights that a pass may need.
     pub weights_bytes: u64,
-    /// Of them, kept in memory.
+    /// The part of them that is pinned.
     pub pinned_bytes: u64,
-    /// Of them, read again in every pass.
+    /// The part of them that is read in every pass.
     pub streamed_bytes_per_pass: u64,
-    /// Memory for slabs on their way, or for all that an LRU cache holds.
+    /// Memory of shared slots: for slabs being read, and for those that are cached.
     pub slots_bytes: u64,
     /// The smallest limit that a plan exists for.
     pub minimum_budget_bytes: u64,
-    /// Where each slab is, in the order of the pass.
+    /// The residency of each slab, by its index.
     pub residency: Vec<Residency>,
     /// The pinned slabs; the last are given up first.
     pub(crate) pins: Vec<SlabId>,
-    /// The slots of all pins, in bytes.
+    /// Memory of the slots of all pins, in bytes.
     homes_bytes: u64,
-    /// What is left of the budget, in bytes: rounding, or more than all weights take.
+    /// Unused budget, in bytes: what rounding leaves, or what exceeds all weights.
     pub(crate) spare_bytes: u64,
-    /// Slots for slabs that are not pinned; none if there are no such.
+    /// Shared slots; none if all slabs are pinned.
     n_slots: usize,
-    /// Bytes of the largest slab.
+    /// Length of the largest slab, in bytes.
     pub slot_len: usize,
-    /// Requests under way at once.
+    /// Requests in flight at once.
     pub depth: usize,
 }
 
@@ -105,25 +105,25 @@ pub struct ResidencyPlan {
 pub enum PlanError {
     /// The limit is below the smallest that works.
     #[error(
-        "a budget of {} is too small for this model: it needs at least {} ({} fixed, {} KV cache, {} for weights on \
-         their way); use --memory-budget {} or a smaller --ctx",
+        "a budget of {} is too small for this model: it needs at least {} ({} fixed, {} KV cache, {} for weights \
+         being read); use --memory-budget {} or a smaller --ctx",
         size::show(.budget.limit_bytes), size::show(*.minimum_budget_bytes), size::show(.budget.fixed_bytes + .budget.lent_bytes),
         size::show(.budget.kv_bytes), size::show(*.slots_bytes), size::flag(*.minimum_budget_bytes)
     )]
     TooSmall {
-        /// What was asked for.
+        /// The budget that was asked for.
         budget: Budget,
-        /// The least memory for slabs on their way.
+        /// The least memory for shared slots.
         slots_bytes: u64,
         /// The smallest limit that works.
         minimum_budget_bytes: u64,
     },
 }
 
-/// Decides what is kept in memory.
+/// Decides what stays in memory.
 ///
-/// All weights are kept if they fit. If not, slots for reading ahead come first and pins get what is left.
-/// Errors: the limit does not even hold the KV cache, the fixed part, a long prompt's activations and two slots.
+/// All weights are pinned if they fit. If not, slots for read-ahead come first and pins get what is left.
+/// Errors: the limit does not hold the KV cache, the fixed part, a long prompt's activations and two slots.
 pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<ResidencyPlan, PlanError> {
     let PlanOptions { policy, depth } = options;
     let costs: Vec<u64> = slabs.all().iter().map(|s| slot_bytes(s.len) as u64).collect();
@@ -137,12 +137,12 @@ pub fn plan(slabs: &SlabTable, budget: Budget, options: PlanOptions) -> Result<R
         return Err(PlanError::TooSmall { budget, slots_bytes: minimum_slots_bytes, minimum_budget_bytes });
     }
     let left = budget.limit_bytes - spent;
-    // What is lent has to come back for the next long prompt, so what fits without ever lending is kept without slots.
+    // Only what fits beside the loan needs no slots.
     let room = left.saturating_sub(budget.lent_bytes);
     let n_slots = match policy {
         _ if all + budget.lent_bytes <= left => 0,
         CachePolicy::Pin => affordable_slots(room, slot, depth.unwrap_or(DEPTH)),
-        // An LRU cache is slots and nothing else.
+        // An LRU cache consists of shared slots.
         CachePolicy::Lru => count(room / slot).max(MIN_SLOTS),
     };
     let pins = match policy {
@@ -179,12 +179,12 @@ impl ResidencyPlan {
         self.n_slots == 0
     }
 
-    /// Whether the slots for slabs that are not pinned have their memory from the beginning to the end.
+    /// Whether the shared slots keep their memory from the beginning to the end.
     pub(crate) fn keeps_its_slots(&self) -> bool {
         !self.fits() && !self.has_cached()
     }
 
-    /// Slots that reading ahead needs.
+    /// Slots that read-ahead needs.
     pub(crate) fn window(&self) -> usize {
         self.depth + MORE_SLOTS
     }
@@ -194,20 +194,20 @@ impl ResidencyPlan {
         self.residency.contains(&Residency::Cached)
     }
 
-    /// Memory that slabs may take at most.
+    /// Most memory that slabs may take.
     #[cfg(test)]
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.slots_bytes + self.homes_bytes
     }
 
-    /// Memory that slabs take at least, however much is lent or given up.
+    /// Least memory that slabs take, however much is lent or given up.
     #[cfg(test)]
     pub(crate) fn least_memory_bytes(&self) -> u64 {
         let n_slots = if self.has_cached() { MIN_SLOTS } else { self.n_slots_or_standby() };
         (n_slots * slot_bytes(self.slot_len)) as u64
     }
 
-    /// Slots for slabs that are not pinned, or that cannot stay so.
+    /// Shared slots, or those that stand by.
     pub(crate) fn n_slots_or_standby(&self) -> usize {
         if !self.fits() {
             return self.n_slots;
@@ -217,7 +217,7 @@ impl ResidencyPlan {
     }
 }
 
-/// As many slots as reading ahead can use, but so few that pins get their share of `room`.
+/// As many slots as read-ahead can use, but few enough that pins get their share of `room`.
 fn affordable_slots(room: u64, slot: u64, depth: usize) -> usize {
     let usual = count(room / 2 / slot).clamp(MIN_SLOTS, DEPTH + MORE_SLOTS);
     let deep = count(room / DEEP_PART / slot).min(depth + MORE_SLOTS);
@@ -228,17 +228,17 @@ fn count(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-/// The slabs that fill `capacity`, in an order of which every beginning is spread evenly through the pass.
+/// The slabs that fill `capacity`, in an order of which every prefix is spread evenly through the pass.
 ///
-/// The multiples of the golden ratio, without their whole parts, fill an interval evenly, and so do the slabs whose
-/// multiple is below any threshold fill the pass. Source: Steinhaus' three-gap theorem; the golden ratio keeps the gaps'
-/// sizes nearest to each other.
+/// The fractional parts of the multiples of the golden ratio fill an interval evenly, and the slabs whose part is below any
+/// threshold fill the pass in the same way. Source: Steinhaus' three-gap theorem; with the golden ratio the gaps differ
+/// least.
 fn pin_evenly(slabs: &SlabTable, costs: &[u64], capacity: u64) -> Vec<SlabId> {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     let mut order: Vec<SlabId> = slabs.ids().collect();
     order.sort_by_key(|id| (id.index() as u64).wrapping_mul(GOLDEN));
     let mut taken = 0;
-    // A slab that is too large for what is left may be followed by one that is not.
+    // A slab that does not fit may be followed by one that does.
     order.retain(|id| {
         let fits = taken + costs[id.index()] <= capacity;
         taken += if fits { costs[id.index()] } else { 0 };

@@ -1,4 +1,4 @@
-//! Short measurements of the disk, reading as a pass reads.
+//! Short measurements of the disk, which read as a pass does.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -9,38 +9,38 @@ use crate::plan::DEPTH;
 use crate::slab::{SlabId, SlabTable};
 use crate::slot::{Arena, Slot};
 
-/// Depths that are tried against the usual one. Drives of the fourth generation of PCIe and before, and Apple's, are at
-/// their ceiling with four requests of a few hundred KiB; later ones want more.
+/// Depths that are compared to the usual one. Drives up to PCIe 4.0, and Apple's, are at their ceiling with four requests of a
+/// few hundred KiB; later ones need more.
 const DEEPER: [usize; 2] = [8, 16];
 
-/// A depth has to be so much faster to be worth its slots' memory, which pins would have otherwise.
+/// How much faster a depth must be to be worth its slots' memory, which pins would have otherwise.
 const WORTH: f64 = 1.1;
 
-/// Depths take turns, so often and so much each time: a disk that changes its speed meanwhile changes it for all.
+/// Depths take turns, this often and with this much each time, so that a disk whose speed changes changes it for all.
 const TURNS: usize = 5;
 const TURN_BYTES: u64 = 24 << 20;
 
-/// Starts a reader of a depth that will fill these slots.
+/// Starts a reader of the given depth for these slots.
 type StartReader<'a> = dyn Fn(usize, &[Slot]) -> Box<dyn Reader> + 'a;
 
 /// What to measure with.
 pub(crate) struct Probe<'a> {
     pub(crate) table: &'a SlabTable,
-    /// What may be read, in the order of the pass.
+    /// Slabs that may be read, in the order of the pass.
     pub(crate) slabs: Vec<SlabId>,
     pub(crate) reader: Box<StartReader<'a>>,
-    /// Words for a read that failed.
+    /// The error for a read that failed.
     pub(crate) failed: Box<dyn Fn(SlabId, std::io::Error) -> StoreError + 'a>,
 }
 
-/// Slots of one reader and where in the sample it is.
+/// A reader of one depth and its slots.
 struct Turn {
     reader: Box<dyn Reader>,
     free: Vec<Slot>,
 }
 
 impl Probe<'_> {
-    /// Bytes a second with `depth` requests under way, over about `bytes` from all parts of the pass.
+    /// Bytes per second with `depth` requests in flight, over about `bytes` from all parts of the pass.
     pub(crate) fn rate(&self, depth: usize, bytes: u64) -> Result<f64, StoreError> {
         let all: u64 = self.slabs.iter().map(|id| self.table.get(*id).len as u64).sum();
         let every = usize::try_from(all / bytes.max(1)).unwrap_or(usize::MAX).max(1);
@@ -76,9 +76,9 @@ impl Probe<'_> {
 }
 
 impl Turn {
-    /// Reads about so many bytes of the sample and says how many a second.
+    /// Reads about `bytes` bytes of the sample; returns bytes per second.
     fn read(&mut self, probe: &Probe, sample: &mut dyn Iterator<Item = SlabId>, bytes: u64) -> Result<f64, StoreError> {
-        let (start, mut asked, mut done_bytes, mut under_way) = (Instant::now(), 0, 0, 0);
+        let (start, mut asked, mut done_bytes, mut in_flight) = (Instant::now(), 0, 0, 0);
         loop {
             while asked < bytes
                 && let Some(mut slot) = self.free.pop()
@@ -92,14 +92,14 @@ impl Turn {
                 let span = slot.fill_for(slab.file, slab.offset, slab.len);
                 self.reader.submit(ReadRequest { tag: id.index() as u64, span, slot });
                 asked += slab.len as u64;
-                under_way += 1;
+                in_flight += 1;
             }
-            if under_way == 0 {
+            if in_flight == 0 {
                 return Ok(done_bytes as f64 / start.elapsed().as_secs_f64().max(1e-9));
             }
             let silent = || (probe.failed)(probe.slabs[0], std::io::Error::from(std::io::ErrorKind::TimedOut));
             let done = self.reader.wait(DISK_PATIENCE).ok_or_else(silent)?;
-            under_way -= 1;
+            in_flight -= 1;
             done_bytes += done.slot.slab().len() as u64;
             self.free.push(done.slot);
             done.result.map_err(|source| (probe.failed)(SlabId::at(done.tag as usize), source))?;
@@ -107,7 +107,7 @@ impl Turn {
     }
 }
 
-/// The first rate that no later one beats by what makes it worth while.
+/// The index of the first rate that no later one beats by [`WORTH`].
 fn choose(rates: &[f64]) -> usize {
     let worth = |than: usize| (than + 1..rates.len()).find(|i| rates[*i] > rates[than] * WORTH);
     let mut chosen = 0;

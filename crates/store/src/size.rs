@@ -1,6 +1,6 @@
-//! Sizes in messages, rounded up so that what is named works.
+//! Sizes in messages, rounded up so that a budget that a message names is large enough.
 
-/// Bytes as people say them.
+/// Bytes for people to read.
 pub fn show(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let bytes = bytes as f64;
@@ -10,7 +10,7 @@ pub fn show(bytes: u64) -> String {
     }
 }
 
-/// Bytes as the flag takes them.
+/// Bytes as the flags accept them.
 pub fn flag(bytes: u64) -> String {
     show(bytes).replace(" GiB", "G").replace(" MiB", "M")
 }

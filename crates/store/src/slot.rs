@@ -1,11 +1,11 @@
-//! Memory for one slab's bytes: whole pages, so that direct reads may land in it.
+//! Memory for one slab, in whole pages, so that direct reads can fill it.
 //!
-//! An [`Arena`] is one stretch of memory, which the system may give in huge pages; [`Arena::cut`] makes slots of it, once
-//! and for all, so that no two slots share a byte. A slot is owned by whoever may touch its bytes: the cache, a read under
-//! way, a guard. When a mapped file is the source, a slot is a window on it and has no memory of its own.
+//! An [`Arena`] is a range of memory, which the system may back with huge pages; [`Arena::cut`] divides it into slots, once,
+//! so that no two slots share a byte. A slot is owned by what may touch its bytes: the cache, a read in flight, a guard. If
+//! the files are mapped, a slot has no memory and is a window on one of them.
 //!
-//! A direct read moves whole blocks of the file, so a slab lies somewhere inside its slot: [`Slot::fill_for`] says which
-//! bytes to read where, and [`Slot::slab`] is the slab among them.
+//! A direct read moves whole blocks of the file, so that a slab is somewhere inside its slot: [`Slot::fill_for`] returns
+//! what to read, and [`Slot::slab`] is the slab in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,32 +16,32 @@ use crate::error::StoreError;
 use crate::io::mapping::Mapping;
 use crate::io::span::{ALIGNMENT, Span};
 
-/// One stretch of memory that slots are cut from.
+/// A range of memory that slots are cut from.
 #[derive(Debug)]
 pub(crate) struct Arena {
     memory: MmapRaw,
-    /// The kernel holds on to its pages, so that giving them back would part it from them.
+    /// The pages are registered with the kernel, which would keep writing to them after they have been released.
     held: AtomicBool,
 }
 
-/// Room for the bytes of a slab and for the rest of the blocks at its ends.
+/// Room for a slab and for the rest of the blocks at its ends.
 #[derive(Debug)]
 pub(crate) struct Slot {
     backing: Backing,
-    /// Of the slab inside the backing.
+    /// Offset of the slab in the backing.
     start: usize,
     len: usize,
 }
 
 #[derive(Debug)]
 enum Backing {
-    /// A part of an arena that belongs to this slot alone.
+    /// A part of an arena, exclusive to this slot.
     Memory { arena: Arc<Arena>, at: usize, capacity: usize },
     /// Wherever the slab lies in one of the mapped files.
     Window { files: Arc<[Mapping]>, file: usize, at: usize },
 }
 
-/// Bytes of a slot for a slab of `len` bytes, wherever it lies.
+/// Bytes of a slot for a slab of `len` bytes at any offset.
 pub(crate) fn slot_bytes(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT) + ALIGNMENT
 }
@@ -53,8 +53,8 @@ impl Arena {
     pub(crate) fn cut(lens: impl Iterator<Item = usize> + Clone) -> Result<Vec<Slot>, StoreError> {
         let len: usize = lens.clone().map(slot_bytes).sum();
         let memory = MmapMut::map_anon(len.max(1)).map_err(|source| StoreError::Memory { len, source })?;
-        // Fewer, larger pages make reads and arithmetic cheaper; where there are none, small ones do.
-        #[cfg(target_os = "linux")]
+        // A hint: huge pages make reads and arithmetic cheaper.
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = memory.advise(memmap2::Advice::HugePage);
         let arena = Arc::new(Arena { memory: memory.into(), held: AtomicBool::new(false) });
         let mut end = 0;
@@ -66,8 +66,8 @@ impl Arena {
         Ok(lens.map(slot).collect())
     }
 
-    /// Where it begins and how long it is, for a reader that makes the kernel hold on to it. Its slots keep their memory
-    /// from now on.
+    /// Its address and length, for a reader that registers it with the kernel. From now on its slots keep their memory when
+    /// they are released.
     #[cfg(target_os = "linux")]
     pub(crate) fn hold(&self) -> (*mut u8, usize) {
         self.held.store(true, Ordering::Relaxed);
@@ -76,7 +76,7 @@ impl Arena {
 }
 
 impl Slot {
-    /// A slot alone. Errors: the system has no more address space.
+    /// A single slot. Errors: the system has no more address space.
     pub(crate) fn new(len: usize) -> Result<Slot, StoreError> {
         Ok(Arena::cut(std::iter::once(len))?.pop().expect("one length makes one slot"))
     }
@@ -109,12 +109,12 @@ impl Slot {
         span
     }
 
-    /// Where the bytes of a span go; nothing for a window, whose bytes are there already.
+    /// The memory that a span is read into; `None` for a window.
     pub(crate) fn target(&mut self, span: Span) -> Option<&mut [u8]> {
         let Backing::Memory { arena, at, capacity } = &self.backing else { return None };
         assert!(span.len <= *capacity, "a span of {} bytes in a slot of {capacity}", span.len);
-        // SAFETY: inside the arena, which lives as long as the slot. No other slot has these bytes, since `cut` hands out
-        // each once, and this slot is borrowed for as long as the slice lives.
+        // SAFETY: inside the arena, which lives as long as the slot. No other slot has these bytes, since `cut` hands out each
+        // once, and this slot is borrowed for as long as the slice lives.
         Some(unsafe { std::slice::from_raw_parts_mut(arena.memory.as_mut_ptr().add(*at), span.len) })
     }
 
@@ -122,20 +122,21 @@ impl Slot {
     pub(crate) fn slab(&self) -> &[u8] {
         match &self.backing {
             Backing::Memory { arena, at, .. } => {
-                // SAFETY: inside the arena and this slot's alone, as in `target`.
+                // SAFETY: inside the arena and exclusive to this slot, as in `target`.
                 unsafe { std::slice::from_raw_parts(arena.memory.as_ptr().add(at + self.start), self.len) }
             }
             Backing::Window { files, file, at } => files[*file].bytes(at + self.start, self.len),
         }
     }
 
-    /// Gives the slot's memory back to the system; the slot can be filled again.
+    /// Returns the slot's memory to the system; the slot can be filled again.
     pub(crate) fn release(&mut self) {
         match &self.backing {
-            Backing::Memory { arena, .. } if arena.held.load(Ordering::Relaxed) => {}
+            // Miri has no `madvise`.
+            Backing::Memory { arena, .. } if arena.held.load(Ordering::Relaxed) || cfg!(miri) => {}
             Backing::Memory { arena, at, capacity } => {
-                // SAFETY: whole pages of this slot, which is borrowed mutably, so nobody sees their bytes vanish. They
-                // hold numbers of no meaning until the slot is filled again.
+                // SAFETY: whole pages of this slot, which is borrowed mutably, so that no reference sees their bytes change.
+                // Their content does not matter until the slot is filled again.
                 let _ = unsafe { arena.memory.unchecked_advise_range(discard(), *at, *capacity) };
             }
             Backing::Window { files, file, at } => files[*file].forget(*at, self.start + self.len),
@@ -156,7 +157,7 @@ impl Slot {
         matches!(self.backing, Backing::Window { .. })
     }
 
-    /// The arena that the slot is a part of; nothing for a window.
+    /// The arena that the slot is a part of; `None` for a window.
     #[cfg(target_os = "linux")]
     pub(crate) fn arena(&self) -> Option<&Arc<Arena>> {
         match &self.backing {
@@ -166,7 +167,7 @@ impl Slot {
     }
 }
 
-/// How a system is told that pages are free: at once on Linux and macOS.
+/// The advice that frees pages at once.
 fn discard() -> memmap2::UncheckedAdvice {
     #[cfg(target_vendor = "apple")]
     return memmap2::UncheckedAdvice::FreeReusable;

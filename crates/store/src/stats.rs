@@ -1,4 +1,4 @@
-//! What the store read, and how long the pass waited for it.
+//! How much the store has read, and how long passes waited for it.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use std::time::Duration;
 pub struct ReadStats {
     /// Bytes read from the file.
     pub bytes_read: u64,
-    /// Time during which the pass waited for reads.
+    /// Time that passes waited for reads.
     pub stall: Duration,
     /// Time during which the drive worked on at least one read.
     pub busy: Duration,
-    /// Slabs that were kept in memory when the pass asked for them.
+    /// Slabs that a pass found in memory because they had stayed there after use.
     pub hits: u64,
-    /// Slabs that had been read ahead when the pass asked for them.
+    /// Slabs that a pass found in memory because they had been read ahead.
     pub prefetch_hits: u64,
-    /// Slabs that the pass had to wait for.
+    /// Slabs that a pass had to wait for.
     pub misses: u64,
-    /// Slabs that had to go for others although they were to be kept.
+    /// Slabs that had stayed in memory after use and were evicted for others.
     pub evictions: u64,
-    /// Bytes of slabs that are kept in memory now.
+    /// Bytes of slabs that are in memory after use now.
     pub pinned_bytes: u64,
-    /// Bytes of memory that were given up because the system ran short.
+    /// Bytes of memory that were given up under memory pressure.
     pub given_up_bytes: u64,
 }
 
 impl ReadStats {
-    /// The same, with what was read of keys and values besides, at the same time and by the same pass.
+    /// These counts plus those of reads of keys and values for the same passes.
     pub fn with_kv(self, kv: &ReadStats) -> ReadStats {
         ReadStats {
             bytes_read: self.bytes_read + kv.bytes_read,
@@ -36,7 +36,7 @@ impl ReadStats {
         }
     }
 
-    /// What has been added since `earlier`; `pinned_bytes` is what is kept now.
+    /// The difference from `earlier`; `pinned_bytes` is the present value.
     pub fn since(&self, earlier: &ReadStats) -> ReadStats {
         ReadStats {
             bytes_read: self.bytes_read - earlier.bytes_read,

@@ -107,7 +107,9 @@ fn direct(path: &Path, plain: File) -> Result<File> {
         Some((0, _) | (_, 0)) => return refuse("its file system does not support direct reads".to_owned()),
         Some((memory, offset)) if !ALIGNMENT.is_multiple_of(memory) || !ALIGNMENT.is_multiple_of(offset) => {
             let most = memory.max(offset);
-            return refuse(format!("its file system requires direct reads to be aligned to {most} bytes, more than {ALIGNMENT}"));
+            return refuse(format!(
+                "its file system requires direct reads to be aligned to {most} bytes, more than {ALIGNMENT}"
+            ));
         }
         _ => {}
     }

@@ -71,7 +71,8 @@ impl OpenFiles {
             IoMode::Pread => Ok(OpenFiles::read(direct(paths)?, Way::Threads)),
             IoMode::Uring => {
                 let files = direct(paths)?;
-                let refused = |e: Error| Err(Error::new(e.kind(), format!("io_uring is not available: {e}; use --io pread")));
+                let refused =
+                    |e: Error| Err(Error::new(e.kind(), format!("io_uring is not available: {e}; use --io pread")));
                 uring_refused().map_or(Ok(OpenFiles::read(files, Way::Uring)), refused)
             }
             IoMode::Direct => Ok(OpenFiles::read(direct(paths)?, best_direct())),

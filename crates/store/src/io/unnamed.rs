@@ -32,7 +32,10 @@ impl OpenFile {
         match create(folder, direct_flags()).and_then(direct) {
             Ok(file) => Ok(OpenFile::of(file, true)),
             Err(refused) if matches!(refused.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-                tracing::warn!("{} does not support direct writes; spilled keys and values go through the page cache", folder.display());
+                tracing::warn!(
+                    "{} does not support direct writes; spilled keys and values go through the page cache",
+                    folder.display()
+                );
                 Ok(OpenFile::of(create(folder, 0)?, false))
             }
             Err(error) => Err(error),
@@ -105,7 +108,10 @@ pub fn warn_if_in_memory(folder: &Path) {
     const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
     let place = folder.ancestors().find_map(|above| rustix::fs::statfs(Path::new(".").join(above)).ok());
     if place.is_some_and(|about| IN_MEMORY.contains(&about.f_type)) {
-        tracing::warn!("{} is in memory, so that spilling keys and values to it saves nothing; use a folder on a disk", folder.display());
+        tracing::warn!(
+            "{} is in memory, so that spilling keys and values to it saves nothing; use a folder on a disk",
+            folder.display()
+        );
     }
 }
 

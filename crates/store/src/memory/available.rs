@@ -1,13 +1,13 @@
-//! How much memory this process can still take.
+//! How much memory is available to this process.
 
 use sysinfo::{MemoryRefreshKind, System};
 
 use crate::memory::room::Room;
 
-/// Bytes that the process can still take without pushing the system into swap.
+/// Bytes that the process can still use without pushing the system into swap.
 ///
-/// The smallest of what the system calls available and what each memory control group around the process has left
-/// (Linux), where page cache that the group would give up counts as left.
+/// The least of what the system calls available and what each memory control group around the process has left (Linux).
+/// Page cache that a group would give up counts as left.
 pub fn available_memory() -> u64 {
     let groups = group_rooms().into_iter().map(|room| room.available);
     groups.fold(machine_room().available, u64::min)

@@ -1,26 +1,26 @@
-//! Memory control groups of Linux, both versions: which ones bind this process, and what each has left.
+//! Memory control groups of Linux, both versions: which ones limit this process, and what each has left.
 //!
-//! [`Groups`] keeps the files of every group from the process's own up to the top of what can be seen. In a container that
-//! top is the container's own group, wherever it stands on the host. Nothing here is ever written.
+//! [`Groups`] keeps the files of every group from the process's up to the topmost that is visible, which in a container is
+//! the container's, wherever that is on the host. The files are only read.
 
 use std::path::{Path, PathBuf};
 
 use crate::memory::reread::{Reread, value};
 use crate::memory::room::Room;
 
-/// Version 1 writes "no limit" as a number of about 2^63, which is also more than any machine has.
+/// Version 1 writes "no limit" as a number of about 2^63; no machine has as much as this.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// What the files and values of a hierarchy are called.
+/// Names of the files and values of a hierarchy.
 struct Names {
-    /// A group is bound by the lowest of these.
+    /// The lowest of these limits the group.
     limits: &'static [&'static str],
     usage: &'static str,
     inactive_file: &'static str,
     active_file: &'static str,
 }
 
-/// Without `total_`, version 1 leaves out the groups below.
+/// Without `total_`, version 1 omits the groups below.
 const VERSION_1: Names = Names {
     limits: &["memory.limit_in_bytes"],
     usage: "memory.usage_in_bytes",
@@ -28,7 +28,7 @@ const VERSION_1: Names = Names {
     active_file: "total_active_file",
 };
 
-/// Above `memory.high` a group is not killed but slowed down until it is of no use, so that binds as well.
+/// Above `memory.high` a group is not killed but slowed down until it is useless, so that is a limit as well.
 const VERSION_2: Names = Names {
     limits: &["memory.max", "memory.high"],
     usage: "memory.current",
@@ -49,16 +49,16 @@ struct Group {
 }
 
 impl Groups {
-    /// The groups of this process, as the files below `root` tell; `root` is `/` outside tests.
+    /// The groups of this process according to the files below `root`, which is `/` outside tests.
     ///
-    /// A process that is moved to another group later stays here where it was.
+    /// If the process is moved to another group later, this does not notice.
     pub(crate) fn open(root: &Path) -> Groups {
         let membership = membership(root);
         let folders = membership.lines().flat_map(|line| memory_folders(root, line));
         Groups { groups: folders.filter_map(|(folder, names)| Group::open(&folder, names)).collect() }
     }
 
-    /// What every group with a limit has left now, from the process's own upwards.
+    /// What every group with a limit has left now, from the process's upwards.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = Room> {
         self.groups.iter().filter_map(Group::room)
     }
@@ -78,11 +78,11 @@ impl Group {
         Some(Room { available: limit.saturating_sub(used), total: limit })
     }
 
-    /// Bytes of page cache that count as used and that the group gives up before anything of it is swapped or killed.
+    /// Bytes of page cache that count as used and that the group gives up before it swaps or is killed.
     ///
     /// Files on the inactive list were read once and go first, so they count in full. Those on the active list are in
-    /// use: to drop them all would make programs wait for their own code, so half of them counts. The kernel's own
-    /// `MemAvailable` keeps back half of the cache at most. Neither list holds what is in tmpfs.
+    /// use: dropping them all would make programs wait for their code, so half of them counts. The kernel's
+    /// `MemAvailable` reserves half of the cache at most. Files in tmpfs are on neither list.
     fn reclaimable(&self) -> u64 {
         let found = self.stat.as_ref().and_then(|stat| {
             stat.look(|text| Some(value(text, self.names.inactive_file)? + value(text, self.names.active_file)? / 2))
@@ -91,7 +91,7 @@ impl Group {
     }
 }
 
-/// The folders of the version 2 hierarchy from the process's own group upwards, whichever controllers it has.
+/// The folders of the version 2 hierarchy from the process's group upwards, whichever controllers it has.
 pub(crate) fn unified_folders(root: &Path) -> Vec<PathBuf> {
     let membership = membership(root);
     let path = membership.lines().find_map(|line| line.strip_prefix("0::"));
@@ -114,17 +114,17 @@ fn memory_folders(root: &Path, line: &str) -> Vec<(PathBuf, &'static Names)> {
     upwards(&mount, path).map(|folder| (folder, names)).collect()
 }
 
-/// Where version 2 is mounted: beside the hierarchies of version 1, or in place of them.
+/// The mount point of version 2: beside the hierarchies of version 1, or in their place.
 fn unified_mount(root: &Path) -> PathBuf {
     let (hybrid, alone) = (root.join("sys/fs/cgroup/unified"), root.join("sys/fs/cgroup"));
     let is_mount = |folder: &Path| folder.join("cgroup.controllers").exists();
     if is_mount(&hybrid) && !is_mount(&alone) { hybrid } else { alone }
 }
 
-/// The folders from that of `path` up to `mount`, as limits higher up bind as well.
+/// The folders from that of `path` up to `mount`, whose limits apply as well.
 ///
-/// In a container `path` may be the host's, of which nothing or only an end is below the mount, or climb out of it with
-/// `..`. The mount itself is then the container's group; folders that do not exist are left to whoever opens them.
+/// In a container `path` may be that on the host, of which nothing or only the end is below the mount, or leave the mount
+/// with `..`. The mount is then the container's group. The folders need not exist.
 fn upwards(mount: &Path, path: &str) -> impl Iterator<Item = PathBuf> {
     let climbs = path.split('/').any(|part| part == "..");
     let inside = if climbs { "" } else { path.trim_matches('/') };
@@ -140,7 +140,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A file system of the given files, which stand for those of the running one.
+    /// A folder of files that stand for those of the running system.
     struct Tree {
         folder: tempfile::TempDir,
     }

@@ -1,8 +1,9 @@
-//! How much memory this process may take: the system's word, and that of its control groups where they allow less.
+//! How much memory this process may use, according to the system and to its control groups.
 //!
-//! A [`Room`] is a bound and what is left below it. There is one for the machine and one for every control group with a
-//! limit. [`available_memory`] is asked when a budget is chosen; who has to look again and again
-//! keeps `Groups`, whose files stay open. What is done about a shortage is not decided here.
+//! A `Room` is a limit and what is left below it: one for the machine, and one for every control group with a limit.
+//! [`available_memory`] serves the choice of a budget; the watch on memory pressure keeps `Groups`, whose files stay open.
+//!
+//! Deliberately absent: what to do about a shortage.
 
 mod available;
 #[cfg(target_os = "linux")]

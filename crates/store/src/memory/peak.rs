@@ -1,6 +1,6 @@
-//! The most memory that this process has held.
+//! Peak memory of this process.
 
-/// The most memory that the process has held at once, in bytes.
+/// Most memory that the process has held at once, in bytes.
 pub fn peak_memory() -> u64 {
     high_water_mark().unwrap_or_else(|| {
         let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF);
@@ -9,8 +9,8 @@ pub fn peak_memory() -> u64 {
     })
 }
 
-/// Linux's own mark for this program. The one of `getrusage` outlives `exec` there, and so begins at the memory of
-/// whoever started the program.
+/// Linux's mark for this program. That of `getrusage` survives `exec` there, and so begins at the peak of the process that
+/// started the program.
 #[cfg(target_os = "linux")]
 fn high_water_mark() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -1,15 +1,15 @@
-//! Small files of `/proc` and `/sys` that are read again and again.
+//! Small files of `/proc` and `/sys` that are read repeatedly.
 //!
-//! A [`Reread`] stays open, and each reading is one system call into a buffer on the stack: the kernel writes such a file
-//! afresh whenever it is read from its start.
+//! A [`Reread`] stays open, and reads with one system call into a buffer on the stack: the kernel generates such a file anew
+//! whenever it is read from its start.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// What one reading takes at most. The longest file, a group's `memory.stat`, has some 3 KiB on Linux 6.18; of a longer
-/// one the start is read.
+/// Most bytes that are read. The longest file, a group's `memory.stat`, has some 3 KiB on Linux 6.18; of a longer one the
+/// start is read.
 const MAX_LEN: usize = 8192;
 
 /// An open file whose content changes.
@@ -19,24 +19,24 @@ pub(crate) struct Reread {
 }
 
 impl Reread {
-    /// Opens the file; `None` if it is not there or not for us to read.
+    /// Opens the file; `None` if it does not exist or cannot be read.
     pub(crate) fn open(path: &Path) -> Option<Reread> {
         let opened = Reread { file: File::open(path).ok()? };
-        // Some files can be opened and not read, such as those on pressure where the kernel was told not to measure it.
+        // Some files can be opened but not read, such as those on pressure if the kernel does not measure it.
         opened.look(|_| Some(()))?;
         Some(opened)
     }
 
-    /// What `find` sees in the file now; `None` as well if the file cannot be read.
+    /// What `find` finds in the file now; also `None` if the file cannot be read.
     pub(crate) fn look<T>(&self, find: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let mut buffer = [0; MAX_LEN];
         let len = self.file.read_at(&mut buffer, 0).ok()?;
-        // Text that is right, as almost all is, is borrowed here and not copied.
+        // Valid text is borrowed, not copied.
         let text: Cow<str> = String::from_utf8_lossy(&buffer[..len]);
         find(&text)
     }
 
-    /// The number that is all of the file; `None` for words such as `max`.
+    /// The number that the file consists of; `None` for words such as `max`.
     pub(crate) fn number(&self) -> Option<u64> {
         self.look(|text| text.trim().parse().ok())
     }

@@ -1,10 +1,10 @@
-//! A bound on memory: how much there is, and how much is left.
+//! A limit on memory and what is left below it.
 
-/// A bound on memory and what is left below it, in bytes. Swap counts for neither.
+/// A limit on memory and what is left below it, in bytes. Neither includes swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    /// What can still be taken without pushing anything into swap.
+    /// What can still be used without pushing anything into swap.
     pub(crate) available: u64,
-    /// What there is in all.
+    /// The limit.
     pub(crate) total: u64,
 }

@@ -1,70 +1,70 @@
-//! From what was seen to how much less to keep. Pure: given the same times and observations it decides the same.
+//! Decides from observations how much less to keep. Pure: the same times and observations lead to the same decisions.
 //!
-//! Four things are a reason: little is left, the system swaps this program out, it waits for memory and that hurts us, or
-//! the system itself asks for some. A step takes whole sixteenths of what is pinned now. After one, each reason rests
-//! until its figure can have changed, so that no shortage is answered twice.
+//! There are four reasons to keep less: little memory is left, the system swaps this process out, processes wait for memory
+//! and it affects this one, or the system asks for memory. A step is a whole number of sixteenths of what is pinned. After
+//! one, each reason rests until its figure can have changed, so that no shortage is answered twice.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::memory::room::Room;
 
-/// A step is whole units, each this part of what is pinned: fine enough to cost little when it was not needed, and after
-/// eleven steps half is gone.
+/// A step is a whole number of units, each this part of what is pinned: small enough to cost little if a step was not
+/// needed, large enough that eleven steps release half.
 const UNITS: u64 = 16;
 
-/// A shortage is less than this part of a room, or than [`FLOOR_MAX`] if that is less. A plan fills a control group up to
-/// 95%, so the floor is well below what that leaves.
+/// Memory is short when less than this part of a room is left, or less than [`FLOOR_MAX`] if that is less. A plan fills a
+/// control group to 95%, so the floor is well below what that leaves.
 const FLOOR_PART: u64 = 50;
 
-/// What a program that takes 1 GiB/s takes between two looks. What the kernel needs for itself is not in what it calls
+/// What a program that allocates 1 GiB/s takes between two looks. The kernel does not count what it needs itself as
 /// available.
 const FLOOR_MAX: u64 = 256 << 20;
 
-/// The share of time from which waiting for memory is pressure, in percent of the last ten seconds. Neighbours that were
-/// short in control groups of their own have been seen to bring a machine to 14, so this alone is no reason.
+/// The share of the last ten seconds, in percent, from which waiting for memory counts as pressure. Neighbours that were
+/// short in their control groups have been seen to bring a machine to 14, so this alone is not a reason.
 const STALLED_PERCENT: f32 = 10.0;
 
-/// Fewer faults are what starting programs and rarely used code cause.
+/// Fewer faults are normal when programs start or run rarely used code.
 const FAULTS_PER_SECOND: u64 = 50;
 
-/// Swap may take a page of ours that nobody has used for long at any time; this much between two looks is pressure.
+/// The system may swap out pages that have not been used for long at any time; this much between two looks is pressure.
 const SWAPPED_BYTES: u64 = 1 << 20;
 
-/// Memory that was given back is free at once, but the pass may hold on to it for some of its steps.
+/// Memory is free as soon as it is released, but the pass may use it for some more steps.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How long the share of the last ten seconds tells of a time before the step.
+/// How long the share of the last ten seconds includes time before the step.
 const STALL_SETTLE: Duration = Duration::from_secs(10);
 
-/// A guess at how soon macOS sees what was given back.
+/// A guess at how soon macOS notices what was released.
 const ASKED_SETTLE: Duration = Duration::from_secs(2);
 
 /// Rates over less time than this are noise.
 const MEASURED: Duration = Duration::from_millis(200);
 
-/// Between looks that are further apart nobody ran a pass; what went to swap meanwhile was not in use.
+/// No pass ran between looks that are further apart; what was swapped out meanwhile was not in use.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// What one look at the system shows. What a system does not tell is `None`, and then no reason for anything.
+/// What one look at the system shows. What the system does not tell is `None`, and not a reason for anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Observation {
-    /// The bound on memory that is nearest to its floor.
+    /// The room that is nearest to its floor.
     pub(super) room: Option<Room>,
-    /// For how much of the last ten seconds some process waited for memory, in percent.
+    /// The share of the last ten seconds in which some process waited for memory, in percent.
     pub(super) stalled_percent: Option<f32>,
     /// Bytes of this process that are in swap.
     pub(super) swapped_bytes: Option<u64>,
-    /// How often this process waited for a page from a drive since it was started.
+    /// Page faults of this process that waited for a drive, since it started.
     pub(super) major_faults: Option<u64>,
-    /// How many steps the system's own verdict is worth now.
+    /// Number of steps that the system asks for.
     pub(super) steps_asked: u64,
 }
 
 /// An order to keep less.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct StepDown {
-    /// How much of what is pinned has to go, at least; never more than all. What is not pinned yet must stay so.
+    /// Bytes of pins to release, at least; never more than all. What is not pinned yet must stay so.
     pub(crate) bytes: u64,
     reason: Reason,
 }
@@ -77,14 +77,14 @@ enum Reason {
     Asked,
 }
 
-/// What a reason calls for: so many bytes, and so many units at least.
+/// What a reason calls for: a number of bytes, and a least number of units.
 struct Need {
     bytes: u64,
     units: u64,
     reason: Reason,
 }
 
-/// What has been seen and answered so far.
+/// The history that a decision depends on.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
     /// The look that the next ones are compared to.
@@ -95,11 +95,11 @@ pub(super) struct Decision {
 #[derive(Debug)]
 struct Step {
     at: Instant,
-    /// The greatest distance to the floor that was seen since.
+    /// The greatest distance to the floor seen since.
     best: i64,
 }
 
-/// What has come about between two looks.
+/// What has changed between two looks.
 #[derive(Default)]
 struct Change {
     swapped_bytes: u64,
@@ -119,7 +119,7 @@ impl Change {
 }
 
 impl Decision {
-    /// Whether to keep less of the `pinned_bytes`, seeing this at `now`.
+    /// Whether to keep less of the `pinned_bytes`, given what is seen at `now`.
     pub(super) fn weigh(&mut self, now: Instant, seen: Observation, pinned_bytes: u64) -> Option<StepDown> {
         let change = self.change_to(now, seen);
         let distance = seen.room.as_ref().map_or(i64::MAX, distance_to_floor);
@@ -134,7 +134,7 @@ impl Decision {
         Some(StepDown { bytes: units(&need).saturating_mul(unit).min(pinned_bytes), reason: need.reason })
     }
 
-    /// What has changed since the look that this is compared to, once there was time for it to change.
+    /// What has changed since the base look, if there was time for it to change.
     fn change_to(&mut self, now: Instant, seen: Observation) -> Change {
         let (then, before) = *self.base.get_or_insert((now, seen));
         let time = now.saturating_duration_since(then);
@@ -158,9 +158,9 @@ impl Decision {
     }
 }
 
-/// Little is left: what lacks to twice the floor has to go, so that the next page does not bring the next step.
+/// Little is left: as much is released as is missing to twice the floor, so that the next page does not cause the next step.
 ///
-/// While a step has yet to work, only a further fall counts, from the best distance `answered` that was seen since.
+/// While a step has yet to take effect, only a further fall counts, from the best distance `answered` seen since.
 fn short(room: Room, answered: Option<i64>) -> Option<Need> {
     let (distance, floor) = (distance_to_floor(&room), signed(floor(&room)));
     if distance >= 0 {
@@ -174,13 +174,13 @@ fn short(room: Room, answered: Option<i64>) -> Option<Need> {
     Some(Need { bytes: aim.abs_diff(distance), units: 1, reason: Reason::Short(room) })
 }
 
-/// What went to swap has to go, or as much of the rest.
+/// As much is released as was swapped out.
 fn swapped(change: &Change) -> Option<Need> {
     let bytes = change.swapped_bytes;
     (bytes > SWAPPED_BYTES).then_some(Need { bytes, units: 1, reason: Reason::Swapped { bytes } })
 }
 
-/// Some process waits for memory, and it hurts this one or soon will. What hurts only others may not be due to us.
+/// Some process waits for memory, and it affects this one or soon will. What affects only others may not be due to this one.
 fn stalled(seen: &Observation, change: &Change) -> Option<Need> {
     let percent = seen.stalled_percent.filter(|percent| *percent >= STALLED_PERCENT)?;
     let near = seen.room.is_some_and(|room| distance_to_floor(&room) < signed(floor(&room)));
@@ -193,12 +193,12 @@ fn asked(seen: &Observation) -> Option<Need> {
     (units > 0).then_some(Need { bytes: 0, units, reason: Reason::Asked })
 }
 
-/// How far a room is from being short of memory; less than 0 if it is.
+/// How far a room is from its floor; negative if it is short of memory.
 pub(super) fn distance_to_floor(room: &Room) -> i64 {
     signed(room.available) - signed(floor(room))
 }
 
-/// What is left of a room that is about to be short of memory.
+/// What is left in a room that is about to be short of memory.
 pub(super) fn floor(room: &Room) -> u64 {
     (room.total / FLOOR_PART).min(FLOOR_MAX)
 }
@@ -210,7 +210,7 @@ fn signed(bytes: u64) -> i64 {
 impl fmt::Display for StepDown {
     /// One sentence for a warning.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "memory is short ({}): keeping {} less of the weights", self.reason, mib(self.bytes))
+        write!(f, "memory is short ({}); keeping {} less of the weights", self.reason, mib(self.bytes))
     }
 }
 
@@ -218,9 +218,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Reason::Short(room) => write!(f, "{} of {} left", mib(room.available), mib(room.total)),
-            Reason::Swapped { bytes } => write!(f, "{} of this program went to swap", mib(*bytes)),
-            Reason::Stalled { percent } => write!(f, "programs wait for it {percent:.0}% of the time"),
-            Reason::Asked => write!(f, "the system asks for some"),
+            Reason::Swapped { bytes } => write!(f, "{} of this program swapped out", mib(*bytes)),
+            Reason::Stalled { percent } => write!(f, "processes wait for it {percent:.0}% of the time"),
+            Reason::Asked => write!(f, "requested by the system"),
         }
     }
 }
@@ -248,7 +248,7 @@ mod tests {
             Story { decision: Decision::default(), now: Instant::now(), pinned: PINNED }
         }
 
-        /// The bytes of the step, in MiB, that follows a look `ms` after the last one; 0 if none does.
+        /// The step that a look `ms` after the last one leads to, in MiB; 0 if none does.
         fn after(&mut self, ms: u64, seen: Observation) -> u64 {
             self.now += Duration::from_millis(ms);
             self.decision.weigh(self.now, seen, self.pinned).map_or(0, |step| step.bytes / MIB)
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_small_shortage_costs_whole_units_and_a_large_one_more() {
-        // To twice the floor lack 177.7 MiB, which is two units of 100.
+        // 177.7 MiB are missing to twice the floor, which is two units of 100.
         assert_eq!(Story::new().after(0, left(150)), 200);
         assert_eq!(Story::new().after(0, left(0)), 400);
         let mut large = Story { pinned: 32_000 * MIB, ..Story::new() };
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(story.after(0, left(150)), 200);
         assert_eq!(story.after(200, left(40)), 200, "110 MiB further");
         assert_eq!(story.after(200, left(40)), 0);
-        // The steps work, and then something takes all of it: that is new.
+        // The steps take effect, and then another program takes it all: that is new.
         assert_eq!(story.after(200, left(400)), 0);
         assert_eq!(story.after(200, left(10)), 400);
     }
@@ -419,19 +419,19 @@ mod tests {
 
     #[test]
     fn every_reason_is_one_sentence() {
-        let short = "memory is short (150 MiB of 8192 MiB left): keeping 200 MiB less of the weights";
+        let short = "memory is short (150 MiB of 8192 MiB left); keeping 200 MiB less of the weights";
         assert_eq!(Story::new().reason(left(150)), short);
         let mut story = Story::new();
         story.reason(stalling(50.0, 0));
-        assert!(story.reason(stalling(33.4, 100)).contains("(programs wait for it 33% of the time)"));
+        assert!(story.reason(stalling(33.4, 100)).contains("(processes wait for it 33% of the time)"));
         let mut story = Story::new();
         story.reason(in_swap(0));
-        assert!(story.reason(in_swap(20_480)).contains("(20 MiB of this program went to swap)"));
-        assert!(Story::new().reason(asking(1)).contains("(the system asks for some)"));
+        assert!(story.reason(in_swap(20_480)).contains("(20 MiB of this program swapped out)"));
+        assert!(Story::new().reason(asking(1)).contains("(requested by the system)"));
     }
 
     /// Another program grows by `growth_mib` at each look until it has `most_mib`; what is given up is free `delay` looks
-    /// later. Tells the steps and what is pinned in the end.
+    /// later. Returns the steps, and what is pinned in the end.
     fn play(growth_mib: u64, most_mib: u64, delay: usize) -> (Vec<u64>, u64) {
         let (mut story, mut steps, mut under_way) = (Story::new(), Vec::new(), Vec::new());
         let mut held = PINNED / MIB;

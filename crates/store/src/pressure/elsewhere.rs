@@ -1,4 +1,4 @@
-//! Systems whose memory pressure we cannot see.
+//! Systems that do not show memory pressure.
 
 use super::decision::Observation;
 
@@ -9,7 +9,7 @@ impl System {
         System
     }
 
-    /// Nothing, ever.
+    /// Always an empty observation.
     pub(super) fn look(&self) -> Observation {
         Observation::default()
     }

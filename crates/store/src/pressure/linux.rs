@@ -1,8 +1,8 @@
-//! What Linux tells of memory pressure.
+//! Memory pressure as Linux shows it.
 //!
 //! All files are opened once. A look takes 21 µs, and 10 more for each control group with a limit, of which 7 are its
 //! `memory.stat` (medians of 2,000 on Linux 6.18, an AMD EPYC core of a virtual machine). The counts of swapped pages
-//! in `/proc/vmstat` would take 18 more and tell less than `VmSwap` does.
+//! in `/proc/vmstat` would take 18 more and say less than `VmSwap`.
 
 use std::path::Path;
 
@@ -45,8 +45,8 @@ impl System {
         }
     }
 
-    /// The room that is nearest to its own floor, which need not be the smallest: 200 MiB are a lot to be left in a group
-    /// of 2 GiB and little in a machine of 64.
+    /// The room that is nearest to its floor, which need not be the smallest: 200 MiB left are a lot in a group of 2 GiB and
+    /// little in a machine of 64.
     fn tightest_room(&self) -> Option<Room> {
         let machine = self.machine.as_ref().and_then(|file| file.look(machine_room));
         self.groups.rooms().chain(machine).min_by_key(distance_to_floor)
@@ -61,9 +61,9 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     Some(value(text, name)? * 1024)
 }
 
-/// The pressure of the group nearest to the process that tells it, else that of the machine.
+/// The pressure file of the nearest group around the process that has one, else that of the machine.
 ///
-/// Groups of version 2 count the time that their processes wait for memory whatever bounds it, also where version 1 does.
+/// Groups of version 2 count the time that their processes wait for memory whatever limits it, be it version 1.
 fn open_pressure(root: &Path) -> Option<Reread> {
     let groups = unified_folders(root);
     let files = groups.iter().map(|folder| folder.join("memory.pressure"));
@@ -76,8 +76,7 @@ fn some_avg10(text: &str) -> Option<f32> {
     line.split(' ').find_map(|word| word.strip_prefix("avg10="))?.parse().ok()
 }
 
-/// Page faults of the process that had to wait for a drive. The system call tells what `/proc/self/stat` does in a
-/// fraction of the time.
+/// Page faults of the process that waited for a drive. The system call takes a fraction of the time of `/proc/self/stat`.
 fn major_faults() -> Option<u64> {
     u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.major_page_faults()).ok()
 }

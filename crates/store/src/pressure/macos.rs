@@ -1,7 +1,7 @@
-//! What macOS tells of memory pressure: its own verdict, and no more.
+//! Memory pressure as macOS shows it: a level.
 //!
-//! The level is what the system's notifications of memory pressure go by. It already weighs the compressor and swap, and
-//! the figures it comes from mean little without it.
+//! The system's notifications of memory pressure depend on the same level. It already weighs the compressor and swap, and
+//! the figures behind it mean little by themselves.
 
 use sysctl::{Ctl, Sysctl};
 

@@ -1,9 +1,10 @@
-//! A watch on memory pressure: it tells the store to keep fewer weights before the system starts to swap.
+//! A watch on memory pressure, which tells the store to keep fewer weights before the system starts to swap.
 //!
-//! A [`Watch`] looks at the system now and then from the thread that runs the pass. What it sees is an `Observation`,
-//! gathered by one file for each operating system; what follows from it is decided by `Decision`, which is pure. A
-//! `StepDown` is its answer. There is no step up: who gives back what was taken away gets to take it away again.
-//! Which weights go is the store's business.
+//! A `Watch` looks at the system from time to time, on the thread that runs the pass. It sees an `Observation`, gathered by
+//! one file per operating system, from which the pure `Decision` derives a `StepDown`. There is no step up: what is taken
+//! back would soon have to be given up again.
+//!
+//! Deliberately absent: which weights go.
 
 mod decision;
 #[cfg(target_os = "linux")]

@@ -5,39 +5,39 @@ use std::time::{Duration, Instant};
 use super::decision::{Decision, Observation, StepDown, floor};
 use super::system::System;
 
-/// A program that takes 1 GiB/s of memory takes 200 MiB meanwhile, which is less than the floor of a machine of 16 GiB.
+/// A program that allocates 1 GiB/s takes 200 MiB meanwhile, which is less than the floor of a machine of 16 GiB.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Where less than [`NEAR_FLOORS`] floors are left, somebody who takes 100 MiB/s would be through a small group's floor
-/// between two such looks; at this pace looking takes a seven-hundredth of the time.
+/// With less than [`NEAR_FLOORS`] floors left, a program that allocates 100 MiB/s would use up a small group's floor between
+/// two looks at the usual pace; at this pace, looking takes a seven-hundredth of the time.
 const LOOK_OFTEN: Duration = Duration::from_millis(20);
 const NEAR_FLOORS: u64 = 4;
 
-/// Loading takes longer than to look once for so many bytes: at 5 GB/s, 800 µs against 30 µs.
+/// Loading this many bytes takes longer than a look: at 5 GB/s, 800 µs against 30 µs.
 const LOOK_EVERY_BYTES: u64 = 4 << 20;
 
-/// Looks at the system at times and tells when to keep less.
+/// Looks at the system from time to time and says when to keep less.
 pub(crate) struct Watch {
     system: System,
     decision: Decision,
     next: Option<Next>,
 }
 
-/// What makes the next look due: a time, or so much pinned.
+/// What makes the next look due: a time, or an amount of pinned bytes.
 struct Next {
     at: Instant,
     pinned_bytes: u64,
 }
 
 impl Watch {
-    /// A watch on the system that this process runs on.
+    /// Begins to watch the system.
     pub(crate) fn new() -> Watch {
         Watch { system: System::new(), decision: Decision::default(), next: None }
     }
 
-    /// How many bytes of pins to give up now, and why; `pinned_bytes` is what is pinned at this moment.
+    /// How many bytes of pins to give up now, and why; `pinned_bytes` is what is pinned now.
     ///
-    /// To be called for every slab: most calls compare two numbers and return.
+    /// Called for every slab; most calls compare two numbers and return.
     pub(crate) fn poll(&mut self, now: Instant, pinned_bytes: u64) -> Option<StepDown> {
         if self.next.as_ref().is_some_and(|next| now < next.at && pinned_bytes < next.pinned_bytes) {
             return None;
@@ -49,8 +49,8 @@ impl Watch {
 }
 
 impl Next {
-    /// While weights are loaded it is this program that takes the most, and may take several GB/s. So half a floor more
-    /// of them is looked at without waiting, lest they run through all of it.
+    /// While weights are loaded, this program allocates the most, perhaps several GB/s. So the next look is due at once when
+    /// half a floor more of them is in memory, before they use up all of it.
     fn after(now: Instant, seen: &Observation, pinned_bytes: u64) -> Next {
         let near = seen.room.as_ref().is_some_and(|room| room.available < NEAR_FLOORS * floor(room));
         let growth = seen.room.as_ref().map_or(u64::MAX, |room| (floor(room) / 2).max(LOOK_EVERY_BYTES));

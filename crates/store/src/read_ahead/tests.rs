@@ -69,7 +69,7 @@ impl Setup {
     /// What holds at any time, while `in_use` slots are out.
     fn check(&self, in_use: usize) {
         let n_slots = self.plan.pins.len() + self.plan.n_slots_or_standby();
-        let n_in_flight = self.disk.n_under_way();
+        let n_in_flight = self.disk.n_in_flight();
         assert_eq!(self.cache.n_slots_inside() + n_in_flight + in_use, n_slots, "slots are lost or found");
         assert_eq!(self.read_ahead.in_flight.len(), n_in_flight);
         let most = self.plan.memory_bytes();
@@ -183,7 +183,7 @@ fn a_disk_that_grows_slower_and_dies_is_an_error_and_one_that_comes_back_is_none
             assert!(failed.is_some() || room == 20, "{policy:?}, seed {seed}, room for {room}");
             setup.check(0);
             setup.disk.set_faults(Faults::default());
-            // Late answers to what nobody waits for any more come first, and may take as long as they like.
+            // Late answers to requests that are not waited for any more come first, and may take minutes.
             let last = (0..500).find(|_| setup.pass().is_none());
             assert!(last.is_some(), "{policy:?}, seed {seed}, room for {room}");
             setup.check(0);
@@ -222,7 +222,7 @@ fn live_through(seed: u64) {
                 let lent = [0, 0, dice.roll(3 * longest), dice.roll(n * longest + 1)][dice.roll(4)] as u64;
                 setup.settle();
                 setup.cache.lend(&setup.table, lent);
-                if setup.disk.n_under_way() == 0 {
+                if setup.disk.n_in_flight() == 0 {
                     setup.check_loan(lent + given_up);
                 }
             }
@@ -272,7 +272,7 @@ fn live_through(seed: u64) {
     setup.disk.set_faults(Faults::default());
     setup.read_ahead.set_cycle(&mut setup.cache, setup.table.ids().collect());
     setup.cache.lend(&setup.table, 0);
-    // What hangs is late, but not for ever.
+    // Requests that hang are late, but complete.
     (0..10).for_each(|_| setup.settle());
     assert_eq!([setup.pass(), setup.pass()], [None, None]);
     setup.settle();
@@ -281,7 +281,7 @@ fn live_through(seed: u64) {
 }
 
 impl Setup {
-    /// What holds while nothing is in use or under way.
+    /// What holds while nothing is in use or in flight.
     fn check_loan(&self, gone: u64) {
         let most = self.plan.memory_bytes() + self.plan.spare_bytes;
         let allowed = most.saturating_sub(gone).max(self.plan.least_memory_bytes());

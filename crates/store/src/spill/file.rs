@@ -1,4 +1,4 @@
-//! The file itself: records go in whole, and come back part by part.
+//! The spill file: records are written whole and read part by part.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::spill::layout::Layout;
 use crate::spill::read_ahead::{PartsAhead, SpilledPart};
 use crate::stats::ReadStats;
 
-/// A file for records that memory has no room for. It has no name, so whatever ends the program, the system frees it.
+/// A file for records that memory has no room for. It has no name, so the system frees it however the program ends.
 pub struct SpillFile {
     folder: PathBuf,
     file: Arc<[OpenFile]>,
@@ -21,17 +21,17 @@ pub struct SpillFile {
 }
 
 impl SpillFile {
-    /// Makes a file in a folder, which is made if it is not there, with places for `n_records` of parts of these lengths.
-    /// Until they are written, the places take no room on the disk.
+    /// Creates a file with places for `n_records` records of parts of these lengths, in a folder that is created if it does
+    /// not exist. Places take no disk space until they are written.
     ///
-    /// Errors: the folder or the file cannot be made, or the budget does not hold the buffers.
+    /// Errors: the folder or the file cannot be created, or the budget does not hold the buffers.
     pub fn create(
         folder: &Path,
         part_bytes: &[usize],
         n_records: usize,
         ledger: &Ledger,
     ) -> Result<SpillFile, StoreError> {
-        let failed = |source| StoreError::Spill { folder: folder.display().to_string(), doing: "make", source };
+        let failed = |source| StoreError::Spill { folder: folder.display().to_string(), doing: "create", source };
         let counted = ledger.reserve("KV read-ahead", SpillFile::buffer_bytes(part_bytes, n_records))?;
         let file: Arc<[OpenFile]> = Arc::new([OpenFile::unnamed(folder).map_err(failed)?]);
         let layout = Layout::new(part_bytes, n_records);
@@ -41,15 +41,14 @@ impl SpillFile {
         Ok(SpillFile { folder: folder.to_owned(), file, ahead, _counted: counted })
     }
 
-    /// Bytes of the two buffers that such a file reads into.
+    /// Bytes of the two buffers of a file for such records.
     pub fn buffer_bytes(part_bytes: &[usize], n_records: usize) -> u64 {
         Layout::new(part_bytes, n_records).memory_bytes()
     }
 
-    /// Writes records to places that hold nothing of worth; `part` gives the parts of `records[i]`. `records` are in
-    /// order.
+    /// Writes records, which are in order; `part(i, n)` is part `n` of `records[i]`.
     ///
-    /// Errors: the disk is full, or the system says so. All other records are as they were.
+    /// Errors: the disk is full, or the write failed. All other records are unchanged.
     pub fn write<'a>(&mut self, records: &[u32], part: impl Fn(usize, usize) -> &'a [u8]) -> Result<(), StoreError> {
         self.ahead.interrupt().map_err(|source| self.failed("read", source))?;
         let runs = self.ahead.layout().runs(records);
@@ -68,7 +67,7 @@ impl SpillFile {
         self.file[0].forget_written().map_err(|source| self.failed("write to", source))
     }
 
-    /// Reads a record at once, between passes; `take` gets its parts in order.
+    /// Reads one record between passes; `take` is given its parts in order.
     ///
     /// Errors: a read failed.
     pub fn read(&mut self, record: u32, mut take: impl FnMut(usize, &[u8])) -> Result<(), StoreError> {
@@ -81,9 +80,9 @@ impl SpillFile {
         Ok(())
     }
 
-    /// Begins a pass that wants these records; their first parts are read from now on, if the last pass has not done so.
+    /// Begins a pass that wants these records, and begins to read their first parts unless the last pass has done so.
     ///
-    /// Errors: reads for an earlier pass do not end.
+    /// Errors: reads for an earlier pass do not complete.
     pub fn want(&mut self, records: &[u32]) -> Result<(), StoreError> {
         self.ahead.want(records).map_err(|source| self.failed("read", source))
     }
@@ -103,12 +102,12 @@ impl SpillFile {
         self.ahead.part()
     }
 
-    /// Gives up the part that arrived last: its memory takes the one behind the next.
+    /// Releases the part that arrived last: its memory is filled with the part after the next.
     pub fn release(&mut self) {
         self.ahead.release();
     }
 
-    /// What was read so far, and how long passes waited for it.
+    /// How much has been read, and how long passes waited for it.
     pub fn stats(&self) -> ReadStats {
         self.ahead.stats()
     }

@@ -1,8 +1,8 @@
-//! Where the parts of records lie in a spill file, and how large the reads of them are.
+//! Where the parts of records are in a spill file, and how large the reads of them are.
 //!
-//! The file has one run of places for each part, `[parts, records]`, so that one part of neighbouring records is one read.
-//! Every place begins at a whole block, as direct reads and writes ask for. Reads take what lies in a stretch of places;
-//! stretches are always the same, and each has memory of its own.
+//! The file has one run of places for each part, `[parts, records]`, so that the same part of neighbouring records is one
+//! read. Every place begins at a block boundary, as direct reads and writes require. A run is divided into stretches, each
+//! with its memory; a read is a part of one stretch.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::io::span::ALIGNMENT;
 use crate::slot::{Arena, Slot, slot_bytes};
 
-/// A read brings about so much: beyond it, disks are no faster.
+/// Size of a read, about: disks are no faster with larger ones.
 const STRETCH_BYTES: usize = 1 << 20;
 
 /// The places of a spill file.
@@ -25,14 +25,14 @@ pub(super) struct Layout {
 #[derive(Debug)]
 struct Places {
     bytes: usize,
-    /// From one record to the next.
+    /// Distance from one record to the next, in bytes.
     stride: usize,
-    /// Of the first record.
+    /// Offset of the first record.
     offset: u64,
 }
 
 impl Layout {
-    /// For `n_records` with parts of these lengths.
+    /// A layout for `n_records` records of parts of these lengths.
     pub(super) fn new(part_bytes: &[usize], n_records: usize) -> Layout {
         let mut offset = 0;
         let part = |&bytes: &usize| {
@@ -51,17 +51,17 @@ impl Layout {
         self.parts.len()
     }
 
-    /// Bytes of a part without what fills its last block.
+    /// Bytes of a part without the padding of its last block.
     pub(super) fn part_bytes(&self, part: usize) -> usize {
         self.parts[part].bytes
     }
 
-    /// Bytes from a record to the next.
+    /// Distance from a record to the next, in bytes.
     pub(super) fn stride(&self, part: usize) -> usize {
         self.parts[part].stride
     }
 
-    /// Where a part of a record begins.
+    /// Offset of a part of a record.
     pub(super) fn offset(&self, part: usize, record: u32) -> u64 {
         let Places { stride, offset, .. } = self.parts[part];
         offset + u64::from(record) * stride as u64
@@ -80,7 +80,7 @@ impl Layout {
         self.stretch_len * self.parts.iter().map(|part| part.stride).max().unwrap_or(0)
     }
 
-    /// Memory for one part of all records, twice: a slot for each stretch, and again.
+    /// Memory for one part of all records, twice: two slots for each stretch.
     ///
     /// Errors: the system has no more address space.
     pub(super) fn slots(&self) -> Result<Vec<Slot>, StoreError> {
@@ -92,7 +92,7 @@ impl Layout {
         (2 * self.n_stretches() * slot_bytes(self.stretch_bytes())) as u64
     }
 
-    /// Of each stretch, from the first to the last of its records among these; an empty range where there is none.
+    /// For each stretch, the range from the first to the last of its records among these, or an empty range.
     pub(super) fn ranges(&self, records: &[u32]) -> Vec<Range<u32>> {
         let mut ranges = vec![0..0; self.n_stretches()];
         for &record in records {
@@ -105,7 +105,7 @@ impl Layout {
         ranges
     }
 
-    /// Runs of consecutive records, none longer than a stretch: of each its first index in `records`, and how many.
+    /// Runs of consecutive records, none longer than a stretch: the index of the first one in `records`, and the length.
     pub(super) fn runs(&self, records: &[u32]) -> Vec<(usize, usize)> {
         let mut runs: Vec<(usize, usize)> = Vec::new();
         for (i, &record) in records.iter().enumerate() {

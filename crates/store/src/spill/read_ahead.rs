@@ -1,8 +1,8 @@
 //! Reads one part of the wanted records after another, into two buffers in turn.
 //!
-//! While a pass computes with a part, the next one is being read; when it is done with it, the one after that is asked
-//! for, after the last part the first one again. So the disk rests only when both buffers are full. Where the next pass
-//! wants other records, or some were written since, what was read for it is dropped.
+//! While a pass computes with a part, the next one is read; when it is done with it, the part after that is requested, and
+//! after the last part the first again. So the disk rests only when both buffers are full. If the next pass wants other
+//! records, or some have been written since, what was read for it is dropped.
 
 use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
@@ -17,13 +17,13 @@ use crate::stats::ReadStats;
 pub(super) struct PartsAhead {
     layout: Layout,
     reader: Box<dyn Reader>,
-    /// Of each stretch, the records that are wanted.
+    /// The wanted records of each stretch.
     wanted: Vec<Range<u32>>,
     buffers: [PartBuffer; 2],
-    /// The part that is asked for next, and the buffer that it goes into.
+    /// The part that the pass asks for next, and the buffer that it is in.
     next: usize,
     turn: usize,
-    /// What was read for the next pass is not what it will want.
+    /// What was read for the next pass is outdated.
     is_stale: bool,
     stats: ReadStats,
     counted_until: Option<Instant>,
@@ -33,7 +33,7 @@ pub(super) struct PartsAhead {
 struct PartBuffer {
     /// A slot for each stretch; none while it is being read.
     slots: Vec<Option<Slot>>,
-    n_under_way: usize,
+    n_in_flight: usize,
     error: Option<Error>,
 }
 
@@ -47,7 +47,7 @@ pub struct SpilledPart<'a> {
 }
 
 impl<'a> SpilledPart<'a> {
-    /// The bytes of a record. Panics if it is not one of those that are wanted.
+    /// The bytes of a record. Panics if the record is not wanted.
     pub fn record(&self, record: u32) -> &'a [u8] {
         let stretch = self.layout.stretch_of(record);
         let range = &self.wanted[stretch];
@@ -63,7 +63,7 @@ impl PartsAhead {
     pub(super) fn new(layout: Layout, slots: Vec<Slot>, reader: Box<dyn Reader>) -> PartsAhead {
         let mut slots = slots.into_iter().map(Some);
         let mut buffer =
-            || PartBuffer { slots: slots.by_ref().take(layout.n_stretches()).collect(), n_under_way: 0, error: None };
+            || PartBuffer { slots: slots.by_ref().take(layout.n_stretches()).collect(), n_in_flight: 0, error: None };
         PartsAhead {
             wanted: layout.ranges(&[]),
             buffers: [buffer(), buffer()],
@@ -85,9 +85,9 @@ impl PartsAhead {
         self.stats
     }
 
-    /// A pass begins that wants these records.
+    /// Begins a pass that wants these records.
     ///
-    /// Errors: reads that nobody wants any more do not end.
+    /// Errors: reads for an earlier pass do not complete.
     pub(super) fn want(&mut self, records: &[u32]) -> Result<()> {
         let wanted = self.layout.ranges(records);
         if !self.is_stale && self.next == 0 && wanted == self.wanted {
@@ -101,13 +101,13 @@ impl PartsAhead {
         Ok(())
     }
 
-    /// Waits for a part, which must be the one behind that of the last call.
+    /// Waits for a part, which must be the one after that of the last call.
     ///
-    /// Errors: a read failed or does not end.
+    /// Errors: a read failed or does not complete.
     pub(super) fn arrive(&mut self, part: usize) -> Result<SpilledPart<'_>> {
         assert_eq!(part, self.next, "parts are asked for in order");
         let start = Instant::now();
-        while self.buffers[self.turn].n_under_way > 0 {
+        while self.buffers[self.turn].n_in_flight > 0 {
             self.file_one()?;
         }
         self.stats.stall += start.elapsed();
@@ -124,7 +124,7 @@ impl PartsAhead {
         SpilledPart { layout: &self.layout, wanted: &self.wanted, slots, part: self.next }
     }
 
-    /// The pass is done with the part that arrived last: its buffer takes the one behind the next.
+    /// The pass is done with the part that arrived last: its buffer is filled with the part after the next.
     pub(super) fn release(&mut self) {
         let n = self.layout.n_parts();
         self.submit((self.next + 2) % n, self.turn);
@@ -132,10 +132,9 @@ impl PartsAhead {
         self.turn = 1 - self.turn;
     }
 
-    /// Waits until nothing is being read, and forgets what was read ahead, since its memory or its records are about to
-    /// become others.
+    /// Waits until nothing is in flight, and drops what was read ahead, since its memory or its records are about to change.
     ///
-    /// Errors: a read does not end.
+    /// Errors: a read does not complete.
     pub(super) fn interrupt(&mut self) -> Result<()> {
         self.is_stale = true;
         self.settle()
@@ -158,11 +157,11 @@ impl PartsAhead {
         }
     }
 
-    /// Memory for a run of records that lie in a file from `offset` on, between passes.
+    /// Memory for a run of records at `offset` in the file, between passes.
     pub(super) fn memory(&mut self, offset: u64, len: usize) -> &mut [u8] {
         let slot = self.buffers[0].slots[0].as_mut().expect("nothing is being read");
         let span = slot.fill_for(0, offset, len);
-        slot.target(span).expect("a slot with memory of its own")
+        slot.target(span).expect("a slot of an arena")
     }
 
     fn submit(&mut self, part: usize, buffer: usize) {
@@ -179,12 +178,12 @@ impl PartsAhead {
         let span = slot.fill_for(0, self.layout.offset(part, records.start), len);
         let tag = (buffer * self.layout.n_stretches() + stretch) as u64;
         self.reader.submit(ReadRequest { tag, span, slot });
-        self.buffers[buffer].n_under_way += 1;
+        self.buffers[buffer].n_in_flight += 1;
     }
 
-    /// Waits until nothing is being read.
+    /// Waits until nothing is in flight.
     fn settle(&mut self) -> Result<()> {
-        while self.buffers.iter().any(|buffer| buffer.n_under_way > 0) {
+        while self.buffers.iter().any(|buffer| buffer.n_in_flight > 0) {
             self.file_one()?;
         }
         self.buffers.iter_mut().for_each(|buffer| buffer.error = None);
@@ -196,7 +195,7 @@ impl PartsAhead {
         let Some(ReadDone { tag, slot, result, time }) = self.reader.wait(DISK_PATIENCE) else {
             self.is_stale = true;
             let seconds = DISK_PATIENCE.as_secs();
-            return Err(Error::new(ErrorKind::TimedOut, format!("the disk has not answered for {seconds} seconds")));
+            return Err(Error::new(ErrorKind::TimedOut, format!("the disk has not responded for {seconds} seconds")));
         };
         let from = self.counted_until.map_or(time.start, |until| until.max(time.start));
         self.stats.busy += time.end.saturating_duration_since(from);
@@ -204,7 +203,7 @@ impl PartsAhead {
         let (tag, n_stretches) = (tag as usize, self.layout.n_stretches());
         let (buffer, stretch) = (tag / n_stretches, tag % n_stretches);
         let buffer = &mut self.buffers[buffer];
-        buffer.n_under_way -= 1;
+        buffer.n_in_flight -= 1;
         match result {
             Ok(()) => self.stats.bytes_read += slot.slab().len() as u64,
             Err(error) => buffer.error = Some(error),
@@ -230,7 +229,7 @@ mod tests {
         (ahead, disk)
     }
 
-    /// A pass that checks every byte; the part at which it failed.
+    /// Runs a pass and checks every byte; returns the part at which it failed.
     fn pass(ahead: &mut PartsAhead, records: &[u32]) -> std::result::Result<(), usize> {
         ahead.want(records).map_err(|_| 0usize)?;
         for (part, &len) in PARTS.iter().enumerate() {
@@ -254,7 +253,7 @@ mod tests {
             for records in [&few[..], &few, &all, &[], &few[..1], &all, &all] {
                 assert_eq!(pass(&mut ahead, records), Ok(()), "seed {seed}");
             }
-            // A pass that ends in its middle, and one that comes after something was written.
+            // A pass that ends early, and one after records were written.
             ahead.want(&few).unwrap();
             ahead.arrive(0).unwrap();
             ahead.release();

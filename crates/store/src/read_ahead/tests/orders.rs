@@ -13,7 +13,7 @@ impl Setup {
         loop {
             self.settle();
             self.read_ahead.fill(&self.table, &mut self.cache);
-            if self.disk.n_under_way() == 0 {
+            if self.disk.n_in_flight() == 0 {
                 break;
             }
         }
