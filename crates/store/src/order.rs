@@ -129,3 +129,56 @@ impl Order {
         (self.n_expected_passed, self.has_gone_on) = (0, false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(indices: &[usize]) -> Vec<SlabId> {
+        indices.iter().map(|i| SlabId::at(*i)).collect()
+    }
+
+    /// All that the cursor comes to.
+    fn ahead(order: &mut Order) -> Vec<usize> {
+        let next = || order.cursor().inspect(|_| order.advance()).map(|(id, _)| id.index());
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn the_expected_comes_before_the_cycle_and_does_not_move_it() {
+        let mut order = Order::new(ids(&[0, 1, 2, 3]));
+        assert!(!order.expect(&ids(&[7, 2])));
+        assert_eq!(ahead(&mut order), [7, 2, 0, 1, 2]);
+        ids(&[2, 7]).iter().for_each(|id| assert!(!order.jump_to(*id)));
+        ids(&[2, 7, 0]).iter().for_each(|id| order.consume(*id));
+        assert_eq!(ahead(&mut order), [3]);
+    }
+
+    #[test]
+    fn what_the_cycle_has_left_behind_is_dropped_by_the_next_call_or_a_jump() {
+        let mut order = Order::new(ids(&[0, 1, 2, 3]));
+        order.expect(&ids(&[7]));
+        assert!(!order.expect(&ids(&[8])), "the cycle has not gone on");
+        order.consume(SlabId::at(0));
+        assert!(order.expect(&ids(&[9])));
+        assert_eq!(ahead(&mut order), [9, 1, 2, 3]);
+        assert!(order.jump_to(SlabId::at(3)));
+        assert_eq!(ahead(&mut order), [3, 0, 1]);
+        assert!(!order.jump_to(SlabId::at(9)), "it is neither expected nor in the cycle");
+    }
+
+    #[test]
+    fn a_slab_that_is_used_twice_in_a_pass_comes_twice() {
+        let mut order = Order::new(ids(&[0, 5, 1, 5]));
+        let mut seen = Vec::new();
+        for _ in 0..8 {
+            let (id, wanted) = order.cursor().expect("the pass is right behind");
+            assert_eq!(wanted, Wanted::Cycle);
+            order.advance();
+            assert!(!order.jump_to(id));
+            order.consume(id);
+            seen.push(id.index());
+        }
+        assert_eq!(seen, [0, 5, 1, 5, 0, 5, 1, 5]);
+    }
+}
