@@ -41,6 +41,32 @@ impl OpenFile {
             Err(error) => Err(error),
         }
     }
+
+    /// A new file, to be written past the page cache where the system allows it.
+    ///
+    /// Errors: the system's.
+    pub(crate) fn written(file: File) -> Result<ModelFile> {
+        let same = file.try_clone()?;
+        let is_direct = set_direct(&file, true).and_then(|()| direct(file)).is_ok();
+        if !is_direct {
+            set_direct(&same, false)?;
+        }
+        Ok(ModelFile::of(same, is_direct))
+    }
+}
+
+/// Both handles of a file that is open twice have the same flags.
+#[cfg(target_os = "linux")]
+fn set_direct(file: &File, on: bool) -> Result<()> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, on);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_direct(_file: &File, _on: bool) -> Result<()> {
+    Ok(())
 }
 
 /// Creates a file with the given flags for `open`, and unlinks it.
