@@ -41,11 +41,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let token = |i: usize| (i as u32).wrapping_mul(2_654_435_761) % n_vocab;
     let pages = short_prompt(whole.model.as_mut(), &(0..SHORT_PROMPT).map(token).collect::<Vec<u32>>())?;
     for loaded in [&mut whole, &mut spilled] {
-        let mut fill = |i: usize, page: &mut [u8]| {
-            page.copy_from_slice(&pages[i % pages.len()]);
-            true
-        };
-        loaded.model.insert(SEQ, n_prompt, &mut fill)?;
+        loaded.model.insert(SEQ, n_prompt)?;
+        for i in 0..n_prompt.div_ceil(PAGE_TOKENS) {
+            loaded.model.page_mut(SEQ, i).ok_or("a page is missing")?.copy_from_slice(&pages[i % pages.len()]);
+        }
     }
     println!("{n_prompt} tokens, {} MiB of the KV cache's memory", spilled.plan.budget.kv_bytes >> 20);
 

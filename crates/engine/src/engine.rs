@@ -3,17 +3,21 @@
 //! [`Engine::submit`] queues a request, and [`Engine::step`] runs one pass for all sequences that can go on: schedule, run,
 //! sample, emit. [`Engine::run`] does so until one request has ended.
 //!
+//! With [`Engine::use_files`], prompts start from pages in files as well: see `engine::files`.
+//!
 //! Deliberately absent: what a pass computes, which the [`Scheduler`] decides; threads and channels, which
 //! [`Service`](crate::Service) adds.
 
+mod files;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use forward::{ForwardError, KvOps, Logits, PAGE_TOKENS, SeqId};
-use store::StoreError;
+use store::{PromptFiles, StoreError};
 
-use crate::disk_cache::DiskCache;
+use crate::engine::files::SaveRound;
 use crate::error::EngineError;
 use crate::load::LoadedModel;
 use crate::prompt_cache::CacheStats;
@@ -23,6 +27,9 @@ use crate::sequence::Sequence;
 
 /// Prompts with fewer tokens than this tell nothing about the speed of a prefill.
 const TIMED_TOKENS: usize = 16;
+
+/// How long a step waits for pages from files when there is nothing to compute.
+const ARRIVAL_WAIT: Duration = Duration::from_millis(10);
 
 /// A sequence that has ended.
 #[derive(Debug)]
@@ -41,7 +48,8 @@ pub struct Engine {
     /// The model, for everything but passes.
     pub loaded: LoadedModel,
     scheduler: Scheduler,
-    disk: Option<DiskCache>,
+    files: Option<PromptFiles>,
+    saving: Option<SaveRound>,
     n_ids: u64,
     /// Seconds that a prompt token took lately.
     seconds_per_token: f64,
@@ -50,26 +58,14 @@ pub struct Engine {
 impl Engine {
     /// An engine without sequences.
     pub fn new(loaded: LoadedModel, limits: Limits) -> Engine {
-        Engine { loaded, scheduler: Scheduler::new(limits), disk: None, n_ids: 0, seconds_per_token: 0.0 }
-    }
-
-    /// Lets prompts begin with what the files of a directory hold as well.
-    pub fn use_disk(&mut self, disk: DiskCache) {
-        self.disk = Some(disk);
-    }
-
-    /// Writes what the prompt cache holds to the directory of [`Engine::use_disk`], as far as it is not there yet.
-    ///
-    /// Errors: a file cannot be written. The others are whole, and so are those that were there.
-    pub fn save(&mut self) -> std::io::Result<()> {
-        let Some(disk) = &mut self.disk else { return Ok(()) };
-        for (seq, tokens) in self.scheduler.cache.entries() {
-            // What fits less than a page is computed at once.
-            if tokens.len() >= PAGE_TOKENS {
-                disk.save(self.loaded.model.as_mut(), seq, tokens, self.seconds_per_token)?;
-            }
+        Engine {
+            loaded,
+            scheduler: Scheduler::new(limits),
+            files: None,
+            saving: None,
+            n_ids: 0,
+            seconds_per_token: 0.0,
         }
-        Ok(())
     }
 
     /// Queues a request; the name of its sequence.
@@ -129,10 +125,11 @@ impl Engine {
     /// it computed, each with the error.
     pub fn step(&mut self, listener: Listener<'_>) -> Vec<Finished> {
         let mut finished = self.retire(listener);
-        self.restore();
         self.admit();
+        self.receive(Duration::ZERO);
         let pass = self.scheduler.schedule(self.loaded.model.max_rows());
         if pass.is_empty() {
+            self.receive(ARRIVAL_WAIT);
             return finished;
         }
         let start = Instant::now();
@@ -166,15 +163,17 @@ impl Engine {
         }
     }
 
-    /// Lets sequences run, each from the longest prefix that the KV cache has.
+    /// Lets sequences run, each from the longest prefix that the KV cache or, if that is much more, a file has.
     fn admit(&mut self) {
         let (reads, now) = (self.loaded.model.read_stats(), Instant::now());
         let max_rows = self.loaded.model.max_rows();
-        let kv = self.loaded.model.kv();
-        while let Some((sequence, prefix)) = self.scheduler.admit(kv, max_rows) {
+        while let Some((sequence, prefix)) = self.scheduler.admit(self.loaded.model.kv(), max_rows) {
             sequence.begin(reads, now);
-            if let Some(prefix) = prefix
-                && kv.fork(prefix.seq, sequence.id, prefix.len).is_ok()
+            if self.restore(prefix.map_or(0, |prefix| prefix.len)) {
+                continue;
+            }
+            if let (Some(prefix), Some(sequence)) = (prefix, self.scheduler.running.last_mut())
+                && self.loaded.model.kv().fork(prefix.seq, sequence.id, prefix.len).is_ok()
             {
                 sequence.begin_with(prefix.len);
                 self.scheduler.cache.hit(prefix.seq, prefix.len);
@@ -223,7 +222,7 @@ impl Engine {
         }
     }
 
-    /// Tells everybody that a pass was stopped.
+    /// Reports that a pass was interrupted.
     fn interrupt(&mut self, listener: Listener<'_>) {
         for sequence in &mut self.scheduler.running {
             if listener(sequence.id, Event::Interrupted).is_break() {
@@ -240,11 +239,14 @@ impl Engine {
         }
     }
 
-    /// Takes leave of the sequences that have ended; the prompt cache keeps those that did not fail.
+    /// Removes the sequences that have ended; the prompt cache keeps those that did not fail.
     fn retire(&mut self, listener: Listener<'_>) -> Vec<Finished> {
         let mut finished = Vec::new();
         for mut sequence in self.scheduler.retire() {
             let (id, end) = (sequence.id, sequence.take_end());
+            if let (true, Some(files)) = (sequence.is_restoring, &mut self.files) {
+                files.cancel(id.0);
+            }
             let gone = match &end {
                 Ok(_) => self.scheduler.cache.keep(id, sequence.computed().to_vec()),
                 Err(_) => vec![id],
@@ -255,30 +257,6 @@ impl Engine {
             finished.push(Finished { id, result });
         }
         finished
-    }
-
-    /// Brings the beginning of the next prompt from the disk into the prompt cache, if that saves time.
-    fn restore(&mut self) {
-        let (Some(disk), Some(sequence)) = (&mut self.disk, self.scheduler.waiting.front()) else { return };
-        let prompt = sequence.prefill();
-        let Some((entry, len)) = disk.longest(prompt) else { return };
-        let len = len.min(prompt.len() - 1);
-        let of_cache = self.scheduler.cache.common(prompt).map(|(_, len)| len);
-        let has = of_cache.chain([self.scheduler.longest_known(prompt)]).max().unwrap_or(0);
-        if len < has + PAGE_TOKENS || !disk.is_worth_it(entry, len, len - has) {
-            return;
-        }
-        let seq = SeqId(u64::MAX - self.n_ids);
-        let kv = self.loaded.model.kv();
-        while kv.n_new_pages(seq, len) > kv.n_free_pages()
-            && let Some(seq) = self.scheduler.cache.evict()
-        {
-            kv.remove(seq);
-        }
-        if let Some(tokens) = disk.restore(entry, len, self.loaded.model.as_mut(), seq) {
-            let gone = self.scheduler.cache.keep(seq, tokens);
-            gone.into_iter().for_each(|seq| self.loaded.model.kv().remove(seq));
-        }
     }
 }
 

@@ -8,7 +8,6 @@
 //! Deliberately absent: tensors, flags, HTTP.
 
 mod constraint;
-mod disk_cache;
 mod engine;
 mod error;
 mod fingerprint;
@@ -27,7 +26,6 @@ mod sizing;
 mod stop;
 
 pub use constraint::{CallFormat, Constraint, Grammar, GrammarCompiler, TokenMask, Tool, ToolCalls, ToolChoice};
-pub use disk_cache::{CacheIdentity, DiskCache};
 pub use engine::{Engine, Finished};
 pub use error::EngineError;
 pub use load::{DiskSpeed, EngineOptions, LoadedModel, MachineSpeed, ModelFile, load_tokenizer};

@@ -11,12 +11,12 @@ use forward::{
 use kernels::Kernels;
 use model::gguf::Gguf;
 use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
-use store::{CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
+use store::{CacheIdentity, CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
+use crate::error::EngineError;
 use crate::fingerprint::fingerprint;
 use crate::kv_share::KvShare;
 use crate::sizing::{MAX_ROWS, Sizing, size};
-use crate::{CacheIdentity, EngineError};
 
 /// Context that is kept when none is asked for; a model made for less gets its own.
 const DEFAULT_CONTEXT: usize = 4096;
@@ -49,6 +49,8 @@ pub struct EngineOptions {
     pub window: Window,
     /// Whether memory is set aside for following grammars.
     pub grammars: bool,
+    /// Whether memory is reserved for reading and writing prompt-cache files.
+    pub prompt_files: bool,
     /// Folder for a file with the keys and values that memory does not hold; `None` keeps all in memory.
     pub mmap_kv: Option<PathBuf>,
     /// Where they may spill, memory for keys and values, in bytes; `None` is a share of the budget.
@@ -72,6 +74,7 @@ impl Default for EngineOptions {
             kv_type: KvType::F16,
             window: Window::ALL,
             grammars: false,
+            prompt_files: false,
             mmap_kv: None,
             kv_budget: None,
             kernels: Kernels::detect(),
@@ -125,6 +128,8 @@ pub struct LoadedModel {
     pub tokenizer: Arc<Tokenizer>,
     /// What is in memory.
     pub plan: ResidencyPlan,
+    /// The budget that the model and the prompt cache's buffers share.
+    pub ledger: Ledger,
     /// Bytes of weights read so far, to be looked at from another thread while a pass runs.
     pub bytes_read: Arc<AtomicU64>,
     /// Ends a generation in the middle of a pass when it is set, as cancelled.
@@ -255,6 +260,7 @@ impl ModelFile {
             model,
             tokenizer,
             plan,
+            ledger,
             bytes_read,
             stop,
             template,

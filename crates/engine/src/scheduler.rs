@@ -161,7 +161,7 @@ impl Scheduler {
         if !pass.is_empty() {
             left = left.min(self.pace.n_prompt_rows());
         }
-        for (index, sequence) in sequences().filter(|(_, sequence)| !decodes(sequence)) {
+        for (index, sequence) in sequences().filter(|(_, sequence)| !decodes(sequence) && !sequence.is_restoring) {
             let n = sequence.n_prefill_left().min(left);
             if n > 0 {
                 pass.push(Chunk { index, n });
@@ -179,6 +179,11 @@ impl Scheduler {
     /// The sequence that leaves the KV cache to make room for a pass, if there is too little and one can.
     pub(crate) fn evict_for(&mut self, pass: &[Chunk], kv: &dyn KvOps) -> Option<SeqId> {
         let wanted: usize = pass.iter().map(|chunk| kv.n_new_pages(self.running[chunk.index].id, chunk.n)).sum();
+        self.evict_for_pages(wanted, kv)
+    }
+
+    /// The sequence that leaves the KV cache to make room for this many pages, if there is too little and one can.
+    pub(crate) fn evict_for_pages(&mut self, wanted: usize, kv: &dyn KvOps) -> Option<SeqId> {
         if wanted > kv.n_free_pages() { self.cache.evict() } else { None }
     }
 

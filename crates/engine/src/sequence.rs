@@ -27,8 +27,10 @@ pub(crate) type End = Result<FinishReason, EngineError>;
 /// A request on its way.
 pub(crate) struct Sequence {
     pub(crate) id: SeqId,
-    /// Tokens in the KV cache.
+    /// Tokens in the KV cache that have been computed or restored.
     pub(crate) len: usize,
+    /// Whether its first pages are on their way from a file: it takes part in no pass until they have arrived.
+    pub(crate) is_restoring: bool,
     ctx: usize,
     overflow: Overflow,
     prompt_tokens: usize,
@@ -64,6 +66,7 @@ impl Sequence {
         Sequence {
             id,
             len: 0,
+            is_restoring: false,
             ctx,
             overflow: request.overflow,
             prompt_tokens: request.prompt.len(),

@@ -3,7 +3,7 @@
 
 use forward::{BatchSize, Footprint, activation_bytes};
 use model::ModelSpec;
-use store::{Budget, PlanOptions, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
+use store::{Budget, PlanOptions, PromptFiles, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
 use crate::kv_share::KvShare;
 use crate::{EngineError, EngineOptions};
@@ -79,10 +79,12 @@ pub(crate) fn size(
     let vectors: u64 = spec.vectors().map(|vector| 4 * vector.len as u64).sum();
     let bytes_per_token = SAMPLER_BYTES_PER_TOKEN + if options.grammars { GRAMMAR_BYTES_PER_TOKEN } else { 0 };
     let program_bytes = PROGRAM_BYTES + header_bytes + vectors + bytes_per_token * spec.n_vocab as u64;
+    let page_bytes = usize::try_from(backend.page_bytes(spec)).unwrap_or(usize::MAX);
+    let file_bytes = if options.prompt_files { PromptFiles::buffer_bytes(page_bytes) } else { 0 };
     let budget = |size: BatchSize, kv: KvShare| Budget {
         limit_bytes: limit_bytes(options.memory_budget),
         kv_bytes: kv.bytes,
-        fixed_bytes: program_bytes + buffers(always),
+        fixed_bytes: program_bytes + file_bytes + buffers(always),
         lent_bytes: buffers(size) - buffers(always),
     };
     let least_kv = least_kv(spec, options, ctx)?;

@@ -31,16 +31,14 @@ pub trait LanguageModel: Send {
     /// The bytes of page `index` of a sequence, if it has that page and it can be read.
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]>;
 
-    /// Makes `seq` a sequence of `len` tokens whose pages `fill` writes, given each one's index; when it returns `false`,
-    /// there is no sequence. Returns whether there is one.
+    /// Makes `seq` a sequence of `len` tokens. Nobody may compute with it before the caller has written all of its pages.
     ///
-    /// Errors: the context or the KV cache has no room, or a page cannot be moved. Panics if `seq` is there already.
-    fn insert(
-        &mut self,
-        seq: SeqId,
-        len: usize,
-        fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
-    ) -> Result<bool, ForwardError>;
+    /// Errors: the context or the KV cache has no room. Panics if `seq` is there already.
+    fn insert(&mut self, seq: SeqId, len: usize) -> Result<(), ForwardError>;
+
+    /// The bytes of page `index` of a sequence, to be written whole; none if it does not have that page, or no room can be
+    /// made for it in memory.
+    fn page_mut(&mut self, seq: SeqId, index: usize) -> Option<&mut [u8]>;
 
     /// The most tokens that a batch may have.
     fn max_rows(&self) -> usize;

@@ -101,21 +101,13 @@ impl<B: Backend> LanguageModel for Runner<B> {
         self.kv.page(page).ok()
     }
 
-    fn insert(
-        &mut self,
-        seq: SeqId,
-        len: usize,
-        fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
-    ) -> Result<bool, ForwardError> {
-        self.sequences.insert(seq, len)?;
-        let (kv, sequences) = (&mut self.kv, &self.sequences);
-        let mut pages = sequences.pages_of(seq).iter().enumerate();
-        let filled =
-            pages.try_fold(true, |is_whole, (i, &page)| Ok(is_whole && fill(i, kv.page_mut(page, sequences)?)));
-        if !matches!(filled, Ok(true)) {
-            self.sequences.remove(seq);
-        }
-        filled
+    fn insert(&mut self, seq: SeqId, len: usize) -> Result<(), ForwardError> {
+        self.sequences.insert(seq, len)
+    }
+
+    fn page_mut(&mut self, seq: SeqId, index: usize) -> Option<&mut [u8]> {
+        let page = self.sequences.pages_of(seq).get(index).copied().filter(|page| *page != PageId::GONE)?;
+        self.kv.page_mut(page, &self.sequences).ok()
     }
 
     fn max_rows(&self) -> usize {

@@ -365,6 +365,7 @@ impl EngineFlags {
             kv_type: self.kv_type,
             window: Window { len: self.sliding_window.unwrap_or(usize::MAX), n_sinks: self.sink_tokens },
             grammars: false,
+            prompt_files: false,
             mmap_kv: self.mmap_kv.clone().map(|folder| folder.unwrap_or_else(spill_folder)),
             kv_budget: self.kv_budget,
             kernels: self.kernels,

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use forward::SeqId;
 use store::ReadStats;
 
-use crate::disk_cache::DiskCache;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::load::{EngineOptions, LoadedModel, ModelFile};
@@ -23,6 +22,9 @@ use crate::service::snapshot::{Meter, Snapshot};
 
 /// After this much idle time, the prompt cache is saved.
 const SAVE_AFTER: Duration = Duration::from_secs(20);
+
+/// While it is being saved, the thread looks this often for a free buffer.
+const SAVE_POLL: Duration = Duration::from_millis(2);
 
 /// How a service runs its model.
 pub struct ServiceOptions {
@@ -75,7 +77,17 @@ pub(super) struct Worker {
     meter: Meter,
     /// The prompt cache's counts, those of unloaded models included.
     cache_before: CacheStats,
-    is_saved: bool,
+    save: SaveState,
+    /// Whether the model is unloaded once the prompt cache is saved.
+    is_unloading: bool,
+}
+
+/// Whether the prompt cache's files are up to date.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SaveState {
+    Saved,
+    Saving,
+    Changed,
 }
 
 impl Worker {
@@ -95,7 +107,8 @@ impl Worker {
             shared: Arc::clone(shared),
             meter: Meter::new(),
             cache_before: CacheStats::default(),
-            is_saved: true,
+            save: SaveState::Saved,
+            is_unloading: false,
         };
         worker.start(file, model)?;
         worker.publish();
@@ -107,9 +120,10 @@ impl Worker {
         let mut is_open = true;
         while is_open || !self.is_idle() {
             if self.is_idle() {
-                match commands.recv_timeout(SAVE_AFTER) {
+                let wait = if self.save == SaveState::Saving { SAVE_POLL } else { SAVE_AFTER };
+                match commands.recv_timeout(wait) {
                     Ok(command) => is_open = self.obey(command),
-                    Err(RecvTimeoutError::Timeout) => self.save(),
+                    Err(RecvTimeoutError::Timeout) => self.save_some(),
                     Err(RecvTimeoutError::Disconnected) => is_open = false,
                 }
             }
@@ -121,7 +135,8 @@ impl Worker {
             }
             self.publish();
         }
-        self.save();
+        let result = self.engine.as_mut().map_or(Ok(()), Engine::save);
+        result.unwrap_or_else(|error| warn_not_saved(&error));
     }
 
     fn is_idle(&self) -> bool {
@@ -144,6 +159,7 @@ impl Worker {
     }
 
     fn submit(&mut self, request: GenerateRequest, mut open: Open) {
+        self.is_unloading = false;
         match self.loaded().and_then(|engine| engine.submit(request)) {
             Ok(id) => {
                 self.open.insert(id, open);
@@ -178,47 +194,47 @@ impl Worker {
     /// Starts the engine on a model.
     fn start(&mut self, file: &ModelFile, model: LoadedModel) -> Result<(), EngineError> {
         *lock(&self.shared.stop_pass) = Arc::clone(&model.stop);
-        let page_bytes = model.model.page_bytes();
         let mut engine = Engine::new(model, self.options.limits);
         if let Some((folder, max_bytes)) = &self.options.cache {
-            let identity = file.cache_identity(&self.options.engine)?;
-            let disk = DiskCache::open(folder, identity, page_bytes, *max_bytes);
-            engine.use_disk(disk.map_err(|source| {
-                let path = folder.display().to_string();
-                EngineError::CacheFolder { path, source }
-            })?);
+            engine.use_files(folder, file.cache_identity(&self.options.engine)?, *max_bytes)?;
         }
         self.engine = Some(engine);
         Ok(())
     }
 
+    /// Unloads the model, unless there is work; the prompt cache is saved first.
     fn unload(&mut self) {
-        if !self.is_idle() {
-            return;
-        }
-        self.save();
-        if let Some(engine) = self.engine.take() {
-            self.meter.unload(&engine.loaded.model.read_stats());
-            self.cache_before = CacheStats { pages: 0, ..self.cache_before.plus(&engine.cache_stats()) };
+        if self.is_idle() {
+            self.is_unloading = true;
+            self.save_some();
         }
     }
 
-    /// Saves the prompt cache, unless nothing has changed.
-    fn save(&mut self) {
-        if self.is_saved {
-            return;
-        }
-        self.is_saved = true;
+    /// Saves what it can of the prompt cache without waiting for the disk, and unloads the model if that was the last of it.
+    fn save_some(&mut self) {
         let Some(engine) = &mut self.engine else { return };
-        if let Err(error) = engine.save() {
-            tracing::warn!("the prompt cache was not saved: {error}");
+        if self.save != SaveState::Saved {
+            self.save = match engine.save_some(Duration::ZERO) {
+                Ok(false) => SaveState::Saving,
+                Ok(true) => SaveState::Saved,
+                Err(error) => {
+                    warn_not_saved(&error);
+                    SaveState::Saved
+                }
+            };
+        }
+        if self.is_unloading && self.save == SaveState::Saved {
+            self.is_unloading = false;
+            self.meter.unload(&engine.loaded.model.read_stats());
+            self.cache_before = CacheStats { pages: 0, ..self.cache_before.plus(&engine.cache_stats()) };
+            self.engine = None;
         }
     }
 
     fn step(&mut self) {
         let Some(engine) = &mut self.engine else { return };
         lock(&self.shared.stop_pass).store(false, Ordering::Relaxed);
-        self.is_saved = false;
+        self.save = SaveState::Changed;
         let start = Instant::now();
         let (open, totals) = (&mut self.open, &mut self.meter.totals);
         let mut listener = |id: SeqId, event: Event<'_>| {
@@ -277,6 +293,10 @@ impl Worker {
         (snapshot.totals, snapshot.recent) = self.meter.read(&reads);
         *lock(&self.shared.snapshot) = snapshot;
     }
+}
+
+fn warn_not_saved(error: &std::io::Error) {
+    tracing::warn!("the prompt cache was not saved: {error}");
 }
 
 /// Nothing that is done under these locks can fail half way.

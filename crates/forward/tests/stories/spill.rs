@@ -96,15 +96,14 @@ impl Both {
     fn bring_copy(&mut self, from: SeqId, to: SeqId) {
         let n = self.len(from) / PAGE_TOKENS;
         let Some(pages) = (0..n).map(|i| self.page(from, i)).collect::<Option<Vec<_>>>() else { return };
-        for runner in [&mut self.whole, &mut self.spilled] {
+        let [whole, spilled] = [&mut self.whole, &mut self.spilled].map(|runner| {
             runner.kv().remove(to);
-        }
-        let mut fill = |i: usize, page: &mut [u8]| {
-            page.copy_from_slice(&pages[i]);
-            true
-        };
-        let whole = self.whole.insert(to, n * PAGE_TOKENS, &mut fill).map_err(|e| e.to_string());
-        let spilled = self.spilled.insert(to, n * PAGE_TOKENS, &mut fill).map_err(|e| e.to_string());
+            runner.insert(to, n * PAGE_TOKENS).map_err(|e| e.to_string())?;
+            for (i, page) in pages.iter().enumerate() {
+                runner.page_mut(to, i).ok_or("a page is missing")?.copy_from_slice(page);
+            }
+            Ok::<(), String>(())
+        });
         assert_eq!(whole, spilled);
     }
 

@@ -2,8 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use engine::{DiskCache, Engine, EngineOptions, ModelFile};
+use engine::{Engine, EngineOptions, ModelFile};
 
 use crate::flags::CacheFlags;
 use crate::usage::Usage;
@@ -30,8 +29,6 @@ pub(crate) fn use_folder(
     engine: &mut Engine,
 ) -> anyhow::Result<()> {
     let Some(folder) = flags.folder()? else { return Ok(()) };
-    let identity = file.cache_identity(options)?;
-    let disk = DiskCache::open(&folder, identity, engine.loaded.model.page_bytes(), flags.prompt_cache_budget);
-    engine.use_disk(disk.with_context(|| format!("cannot use {} as a prompt cache", folder.display()))?);
+    engine.use_files(&folder, file.cache_identity(options)?, flags.prompt_cache_budget)?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead, ErrorKind, IsTerminal};
 use std::ops::ControlFlow;
 
 use anyhow::{Context, bail};
-use engine::{Engine, Event, FinishReason, GenerateRequest, Limits, ModelFile};
+use engine::{Engine, EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile};
 use model::{ChatTemplate, EncodeOptions, RenderOptions};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -39,7 +39,8 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
     let sampling = args.sampling.options();
     sampling.validate().map_err(|e| Usage(flag_error(&e)))?;
     let file = ModelFile::open(&args.model)?;
-    let options = args.engine.options()?;
+    let prompt_files = args.cache.prompt_cache.is_some();
+    let options = EngineOptions { prompt_files, ..args.engine.options()? };
     let loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let missing = || Usage("chat needs a model with a chat template, and this one has none: use run --raw".to_owned());

@@ -23,7 +23,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
     let text = prompt_text(args)?;
     let grammar = args.grammar.grammar()?;
     let file = ModelFile::open(&args.model)?;
-    let options = EngineOptions { grammars: grammar.is_some(), ..args.engine.options()? };
+    let prompt_files = args.cache.prompt_cache.is_some();
+    let options = EngineOptions { grammars: grammar.is_some(), prompt_files, ..args.engine.options()? };
     let mut loaded = file.load(&options)?;
     output::warn_if_capped(&options, &loaded.plan);
     let template = if args.raw { None } else { loaded.chat_template()? };

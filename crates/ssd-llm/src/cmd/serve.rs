@@ -30,7 +30,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         return Err(Usage("--api-key and --name must not be empty".to_owned()).into());
     }
     let file = ModelFile::open(&args.model)?;
-    let engine = EngineOptions { max_sequences: args.max_batch, grammars: true, ..args.engine.options()? };
+    let prompt_files = args.cache.prompt_cache.is_some();
+    let engine =
+        EngineOptions { max_sequences: args.max_batch, grammars: true, prompt_files, ..args.engine.options()? };
     // Measured before the memory is allocated.
     let plan = file.plan(&engine)?;
     let predicted = file.measure(&engine).ok().map(|speed| speed.tokens_per_second(&plan));

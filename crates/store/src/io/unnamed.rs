@@ -45,13 +45,13 @@ impl OpenFile {
     /// A new file, to be written past the page cache where the system allows it.
     ///
     /// Errors: the system's.
-    pub(crate) fn written(file: File) -> Result<ModelFile> {
+    pub(crate) fn written(file: File) -> Result<OpenFile> {
         let same = file.try_clone()?;
         let is_direct = set_direct(&file, true).and_then(|()| direct(file)).is_ok();
         if !is_direct {
             set_direct(&same, false)?;
         }
-        Ok(ModelFile::of(same, is_direct))
+        Ok(OpenFile::of(same, is_direct))
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::io::DISK_PATIENCE;
+use crate::io::reader::DISK_PATIENCE;
 use crate::ledger::{Ledger, Reservation};
 use crate::prompt_cache::entry::{CacheIdentity, Entry, Format, remove_damaged};
 use crate::prompt_cache::transfer::{Done, Job, Key, start};
@@ -258,7 +258,7 @@ impl PromptFiles {
             && let Some(mut page) = self.free.pop()
         {
             let offset = restore.pages_at + (restore.n_asked * page_bytes) as u64;
-            let span = page.fill_for(offset, page_bytes);
+            let span = page.fill_for(0, offset, page_bytes);
             restore.n_asked += 1;
             let _ = self.jobs.send(Job::Read(restore.key, restore.path.clone(), page, span));
         }
@@ -312,7 +312,7 @@ impl PromptFiles {
         let (Some(save), false) = (&mut self.save, self.free.is_empty()) else { return false };
         let Some(mut page) = self.free.pop() else { return false };
         let offset = self.format.pages_at(save.n_tokens) + (save.n_given * self.format.page_bytes) as u64;
-        let span = page.fill_for(offset, self.format.page_bytes);
+        let span = page.fill_for(0, offset, self.format.page_bytes);
         save.n_given += 1;
         let target = page.target(span).expect("buffers of pages are memory");
         target[span.needed - bytes.len()..span.needed].copy_from_slice(bytes);

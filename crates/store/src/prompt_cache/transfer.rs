@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::SystemTime;
 
-use crate::io::{Fits, ModelFile};
+use crate::io::mode::Fits;
+use crate::io::open_file::OpenFile;
+use crate::io::span::Span;
 use crate::prompt_cache::entry::{Entry, open_file, remove_damaged};
 use crate::prompt_cache::writer::{Draft, Writer};
-use crate::slot::{Slot, Span};
+use crate::slot::Slot;
 
 /// Names a restore.
 pub(super) type Key = u64;
@@ -41,7 +43,7 @@ pub(super) enum Done {
 /// The thread's state.
 struct Transfer {
     done: Sender<Done>,
-    open: Option<(PathBuf, ModelFile)>,
+    open: Option<(PathBuf, OpenFile)>,
     writer: Option<Writer>,
 }
 
@@ -90,7 +92,7 @@ impl Transfer {
     fn read(&mut self, path: &Path, page: &mut Slot, span: Span) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|(open, _)| open != path) {
             drop(open_file(path)?);
-            let file = ModelFile::open_direct(path).or_else(|_| ModelFile::open_buffered(path, Fits::No))?;
+            let file = OpenFile::open_direct(path).or_else(|_| OpenFile::open_buffered(path, Fits::No))?;
             self.open = Some((path.to_owned(), file));
         }
         let (_, file) = self.open.as_ref().expect("it has just been opened");

@@ -9,9 +9,10 @@ use memmap2::MmapMut;
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::io::ModelFile;
+use crate::io::open_file::OpenFile;
+use crate::io::span::{ALIGNMENT, Span};
 use crate::prompt_cache::entry::{Entry, Format};
-use crate::slot::{ALIGNMENT, Slot, Span};
+use crate::slot::Slot;
 
 pub(super) const EXTENSION: &str = "ssdkv";
 
@@ -33,7 +34,7 @@ pub(super) struct Draft {
 pub(super) struct Writer {
     draft: Draft,
     named: NamedTempFile,
-    file: ModelFile,
+    file: OpenFile,
     checksums: Vec<u128>,
     /// What the next page's first block begins with.
     tail: Vec<u8>,
@@ -45,7 +46,7 @@ impl Writer {
     /// Errors: the file cannot be created.
     pub(super) fn new(draft: Draft) -> io::Result<Writer> {
         let named = tempfile::Builder::new().prefix(PREFIX).tempfile_in(&draft.folder)?;
-        let file = ModelFile::written(named.as_file().try_clone()?)?;
+        let file = OpenFile::written(named.as_file().try_clone()?)?;
         let before = draft.format.pages_at(draft.tokens.len()) % ALIGNMENT as u64;
         Ok(Writer { draft, named, file, checksums: Vec::new(), tail: vec![0; before as usize], shared: None })
     }

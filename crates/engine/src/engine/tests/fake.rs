@@ -26,6 +26,8 @@ const MAX_ROWS: usize = 128;
 pub(super) struct Fake {
     state: Arc<Mutex<State>>,
     page: Vec<u8>,
+    /// The page that is being written.
+    written: Option<(SeqId, usize, Vec<u8>)>,
 }
 
 pub(super) struct State {
@@ -42,7 +44,16 @@ impl Fake {
     fn new(n_pages: usize) -> Fake {
         let sequences = Sequences::new(CTX, n_pages);
         let state = State { sequences, tokens: BTreeMap::new(), passes: Vec::new(), failing: None };
-        Fake { state: Arc::new(Mutex::new(state)), page: Vec::new() }
+        Fake { state: Arc::new(Mutex::new(state)), page: Vec::new(), written: None }
+    }
+
+    /// Reads the tokens of the page that was written last.
+    fn settle(&mut self) {
+        let Some((seq, index, page)) = self.written.take() else { return };
+        if let Some(tokens) = self.state().tokens.get_mut(&seq) {
+            let bytes = page.as_chunks().0.iter();
+            tokens[index * PAGE_TOKENS..].iter_mut().zip(bytes).for_each(|(token, b)| *token = u32::from_le_bytes(*b));
+        }
     }
 
     /// Free pages, and sequences that hold the others.
@@ -70,6 +81,7 @@ pub(super) fn next(tokens: &[TokenId]) -> TokenId {
 
 impl LanguageModel for Fake {
     fn forward(&mut self, batch: &Batch) -> Result<Logits, ForwardError> {
+        self.settle();
         let state = &mut *self.state();
         assert!(batch.n_rows() <= MAX_ROWS);
         state.sequences.admit(batch)?;
@@ -109,6 +121,7 @@ impl LanguageModel for Fake {
 
     /// A page holds its tokens, and something behind the last.
     fn page(&mut self, seq: SeqId, index: usize) -> Option<&[u8]> {
+        self.settle();
         let bytes = |tokens: &[TokenId]| tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
         let page = self.state().tokens.get(&seq)?.chunks(PAGE_TOKENS).nth(index).map(bytes);
         self.page = page?;
@@ -116,25 +129,18 @@ impl LanguageModel for Fake {
         Some(&self.page)
     }
 
-    fn insert(
-        &mut self,
-        seq: SeqId,
-        len: usize,
-        fill: &mut dyn FnMut(usize, &mut [u8]) -> bool,
-    ) -> Result<bool, ForwardError> {
-        self.state().sequences.insert(seq, len)?;
-        let mut tokens = Vec::new();
-        for i in 0..len.div_ceil(PAGE_TOKENS) {
-            let mut page = vec![0; PAGE_BYTES];
-            if !fill(i, &mut page) {
-                self.state().sequences.remove(seq);
-                return Ok(false);
-            }
-            tokens.extend(page.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
-        }
-        tokens.truncate(len);
-        self.state().tokens.insert(seq, tokens);
-        Ok(true)
+    fn insert(&mut self, seq: SeqId, len: usize) -> Result<(), ForwardError> {
+        let mut state = self.state();
+        state.sequences.insert(seq, len)?;
+        state.tokens.insert(seq, vec![0; len]);
+        Ok(())
+    }
+
+    fn page_mut(&mut self, seq: SeqId, index: usize) -> Option<&mut [u8]> {
+        self.settle();
+        let is_there = index < self.state().tokens.get(&seq)?.len().div_ceil(PAGE_TOKENS);
+        let (_, _, page) = self.written.insert((seq, index, vec![0; PAGE_BYTES]));
+        is_there.then_some(page)
     }
 
     fn max_rows(&self) -> usize {
@@ -162,6 +168,7 @@ impl KvOps for Fake {
     }
 
     fn fork(&mut self, seq: SeqId, copy: SeqId, len: usize) -> Result<(), ForwardError> {
+        self.settle();
         self.state().sequences.fork(seq, copy, len)?;
         let mut state = self.state();
         let tokens = state.tokens[&seq][..len].to_vec();

@@ -1,22 +1,24 @@
 //! Prompts in files: what is restored is right, and what is damaged or foreign is recognized.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use super::fake::{LIMITS, PAGE_BYTES, answer, engine, prompt, request, run};
-use crate::disk_cache::{CacheIdentity, DiskCache};
+use super::fake::{LIMITS, PAGE_BYTES, answer, engine, prompt, request, run, submit_all};
+use store::CacheIdentity;
+
 use crate::engine::Engine;
-use crate::request::GenerateRequest;
+use crate::request::{FinishReason, GenerateRequest};
 use crate::scheduler::Limits;
 
 fn identity() -> CacheIdentity {
     CacheIdentity { model: 7 << 100, kv_type: forward::KvType::F16 }
 }
 
-/// A scheduler that has just been started, with the files of a folder.
+/// An engine that has just been started, with the files of a folder.
 fn started(folder: &Path, identity: CacheIdentity, max_bytes: u64) -> Engine {
     let (mut engine, _) = engine(40, Limits { cache_pages: 40, ..LIMITS });
-    engine.use_disk(DiskCache::open(folder, identity, PAGE_BYTES, max_bytes).unwrap());
+    engine.use_files(folder, identity, max_bytes).unwrap();
     // The fake takes no time.
     engine.seconds_per_token = 1.0;
     engine
@@ -85,31 +87,52 @@ fn the_folder_stays_as_small_as_it_must() {
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }
 
-/// Whatever byte of a file is changed or wherever it is cut: what is restored is right, or it is computed.
+/// The store's tests damage every part of a file; here, the request is answered all the same.
 #[test]
-fn a_damaged_file_is_never_believed() {
+fn a_damaged_file_is_computed_instead() {
     let folder = tempfile::tempdir().unwrap();
     let first = request(prompt(1, 100, 10, 1), 3);
     run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first);
     let path = files(folder.path()).pop().unwrap();
     let whole = fs::read(&path).unwrap();
-    for at in (0..whole.len()).step_by(7) {
+    for at in [3, 45, 100, 600, whole.len() - 300, whole.len() - 1] {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x10;
-        fs::write(&path, &bytes).unwrap();
-        // The answer is checked; damage in the last page's unused end is found too.
-        assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0, "byte {at}");
-        fs::remove_dir_all(folder.path()).unwrap();
-        fs::create_dir(folder.path()).unwrap();
-        fs::write(&path, &whole[..at]).unwrap();
-        assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0, "cut at {at}");
-        fs::remove_dir_all(folder.path()).unwrap();
-        fs::create_dir(folder.path()).unwrap();
+        for bytes in [&bytes[..], &whole[..at]] {
+            fs::remove_dir_all(folder.path()).unwrap();
+            fs::create_dir(folder.path()).unwrap();
+            fs::write(&path, bytes).unwrap();
+            // The answer is checked; damage in the last page's unused end is found too.
+            assert_eq!(run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first), 0, "byte {at}");
+        }
+    }
+}
+
+/// While pages arrive, others go on; a request that is cancelled meanwhile leaves nothing behind.
+#[test]
+fn restoring_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, other) = (request(prompt(1, 200, 10, 1), 5), request(prompt(9, 100, 0, 0), 40));
+    run_and_save(&mut started(folder.path(), identity(), 1 << 20), &first);
+    let (mut engine, fake) = engine(40, LIMITS);
+    engine.use_files(folder.path(), identity(), 1 << 20).unwrap();
+    for _ in 0..3 {
+        let cancelled = engine.submit(first.clone()).unwrap();
+        submit_all(&mut engine, &[other.clone(), first.clone()]);
+        engine.step(&mut |_, _| ControlFlow::Continue(()));
+        engine.cancel(cancelled);
+        let finished = run(&mut engine);
+        let reasons: Vec<_> = finished.iter().map(|f| f.result.as_ref().unwrap().finish_reason).collect();
+        assert_eq!(reasons, [FinishReason::Cancelled, FinishReason::Length, FinishReason::Length]);
+        assert_eq!(finished[1].result.as_ref().unwrap().tokens, answer(&other));
+        assert_eq!(finished[2].result.as_ref().unwrap().tokens, answer(&first));
+        engine.clear_cache();
+        assert_eq!(fake.left(), (40, 0));
     }
 }
 
 #[test]
-fn files_of_others_are_let_be() {
+fn foreign_files_are_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
