@@ -122,7 +122,7 @@ fn time_between_tokens(engine: &mut Engine, n: usize) -> Result<[[f64; 2]; 2], A
         }
         last = Instant::now();
         if engine.load().decoding == 0 && engine.is_idle() {
-            return Err("the streams ended before the prompt was taken in".into());
+            return Err("the streams ended before the prompt was prefilled".into());
         }
     }
     ids.into_iter().chain(long).for_each(|id| engine.cancel(id));

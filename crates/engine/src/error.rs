@@ -1,4 +1,4 @@
-//! The one error type of this crate, besides the sampling options' own.
+//! The error type of this crate.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use forward::ForwardError;
 use model::ModelError;
 use store::{PlanError, StoreError, size};
 
-use crate::SamplingError;
+use crate::sampler::options::SamplingError;
 
 /// Why a model did not load or a request did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -19,15 +19,15 @@ pub enum EngineError {
         /// What is wrong with it.
         source: ModelError,
     },
-    /// Heads are too narrow for the way of storing keys and values.
-    #[error("this model's heads are {dim} numbers wide, which --kv-type {kv_type} cannot store: use --kv-type f16")]
+    /// The model's head size does not suit the KV type.
+    #[error("--kv-type {kv_type} cannot store this model's head size of {dim}; use --kv-type f16")]
     KvType {
-        /// The name of that way.
+        /// The KV type.
         kv_type: &'static str,
-        /// The width of a head.
+        /// The head size.
         dim: usize,
     },
-    /// The share of keys and values is too small for a pass.
+    /// The KV budget is too small for a pass.
     #[error(
         "this --kv-budget is too small: a pass needs {}; use --kv-budget {} or more",
         size::show(*.least), size::flag(*.least)
@@ -36,7 +36,7 @@ pub enum EngineError {
         /// The smallest that works, in bytes.
         least: u64,
     },
-    /// The file could not be told from others.
+    /// The file could not be read to identify it.
     #[error("{path}: {source}")]
     Fingerprint {
         /// The file.
@@ -47,7 +47,7 @@ pub enum EngineError {
     /// A pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
-    /// A pass failed that several requests shared.
+    /// A pass that several sequences shared failed.
     #[error("{0}")]
     Pass(Arc<ForwardError>),
     /// Too many requests wait.
@@ -56,16 +56,16 @@ pub enum EngineError {
         /// The limit.
         max: usize,
     },
-    /// The service takes no more requests.
+    /// The service is shutting down.
     #[error("the server is shutting down")]
     Stopping,
-    /// The engine's thread has ended, which it should not have.
+    /// The engine's thread has ended unexpectedly.
     #[error("the engine has stopped: start the server again")]
     Stopped,
     /// The engine's thread could not be started.
     #[error("cannot start the engine's thread: {0}")]
     Thread(std::io::Error),
-    /// The folder of computed prompts cannot be used.
+    /// The folder of the prompt cache cannot be used.
     #[error("cannot use {path} as a prompt cache: {source}")]
     CacheFolder {
         /// The folder.
@@ -73,8 +73,8 @@ pub enum EngineError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The model's file is not the one that was loaded first.
-    #[error("{path} is not the file that it was when this program started: start it again")]
+    /// The model's file was replaced after it was first loaded.
+    #[error("{path} was replaced while this program was running: restart it")]
     Replaced {
         /// The file.
         path: String,
@@ -88,7 +88,7 @@ pub enum EngineError {
     /// A sampling option is out of its range, or no token could be chosen.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
-    /// A grammar, schema or regular expression does not compile, or became too complex while it was followed.
+    /// A grammar, schema or regular expression does not compile, or became too complex while matching.
     #[error("the grammar cannot be used: {message}")]
     Grammar {
         /// What is wrong with it.
@@ -105,12 +105,12 @@ pub enum EngineError {
         /// Tokens of the context.
         ctx: usize,
     },
-    /// More context than the model was made for.
+    /// The context is longer than the model was trained on.
     #[error("--ctx {ctx} is more than the {trained} tokens that the model was made for; use --ctx {trained} or less")]
     ContextTooLong {
-        /// What was asked for.
+        /// The requested length.
         ctx: usize,
-        /// What the model knows.
+        /// The model's limit.
         trained: usize,
     },
     /// The text is too short to score a single window.

@@ -1,4 +1,4 @@
-//! What tells one model file from another without reading all of it.
+//! Identifies a model file without reading all of it.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -6,10 +6,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use model::gguf::Gguf;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Places in each file that are looked at, besides the header.
+/// Samples per file, besides the header.
 const N_SAMPLES: u64 = 64;
 
-/// Bytes that are looked at in each place.
+/// Bytes per sample.
 const SAMPLE_BYTES: u64 = 4096;
 
 /// A hash of the header, the lengths of the files and samples of their weights. Errors: a read failed.

@@ -1,9 +1,8 @@
 //! Sequences and time: from a prompt to a text.
 //!
-//! [`ModelFile::open`] understands a file and [`ModelFile::load`] makes it a [`LoadedModel`]; a [`Scheduler`] continues
-//! prompts, one or many in the same passes, telling an observer [`Event`]s as they happen; a [`Service`] does so on a thread
-//! of its own. [`score()`] measures how well a
-//! text is predicted. The [`Sampler`] chooses tokens and the [`StopMatcher`] ends texts.
+//! [`ModelFile::open`] reads a file's header and [`ModelFile::load`] makes it a [`LoadedModel`]. An [`Engine`] continues
+//! prompts with it, many in the same passes, and reports [`Event`]s as they happen; a [`Service`] runs an engine on a
+//! thread. [`score()`] measures how well a model predicts a text.
 //!
 //! Deliberately absent: tensors, flags, HTTP.
 

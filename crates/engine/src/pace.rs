@@ -1,15 +1,15 @@
-//! How much of waiting prompts a pass may take in while others decode.
+//! How many prompt tokens a pass may compute beside sequences that decode.
 //!
 //! On a disk-bound machine a pass has time for many more tokens than those that decode; on another every token costs.
 //! Neither is assumed: the number of tokens follows the time that passes take, so that a stream's time between tokens at
-//! most doubles while another's prompt is taken in.
+//! most doubles while another one's prompt prefills.
 
 use std::time::Duration;
 
-/// A pass with prompts may take so many times one without. Below two, because a pass's time is known only afterwards.
+/// A pass with prompts may take this many times as long as one without. Below two, because a pass's time is known only afterwards.
 const TARGET: f64 = 1.7;
 
-/// Tokens of a prompt to begin with; the kernels for small batches take as many.
+/// Prompt tokens to begin with: cheap with the kernels for small batches.
 const FIRST: f64 = 8.0;
 
 /// How fast a new observation replaces older ones.
@@ -30,7 +30,7 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// Prompt tokens that the next pass may take in beside those that decode. None before a pass without prompts has been
+    /// Prompt tokens that the next pass may compute beside those that decode. None before a pass without prompts has been
     /// seen.
     pub(crate) fn n_prompt_rows(&self) -> usize {
         if self.decode.is_some() { self.n_rows as usize } else { 0 }

@@ -1,7 +1,7 @@
-//! Passes, timed one by one: a prompt or several, then tokens that nothing but their number ends.
+//! Timed passes: one prompt or several, then a fixed number of tokens.
 //!
 //! [`time_passes`] is to speed what `score` is to quality; a [`Pass`] tells where its time and bytes went. Deliberately
-//! absent: text, and what a token's choice depends on, which is always the most probable.
+//! absent: text and sampling; the most probable token is always chosen.
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -10,8 +10,9 @@ use forward::{Batch, LanguageModel, LogitRows, Logits, Segment, SeqId};
 use model::TokenId;
 use store::ReadStats;
 
-use crate::EngineError;
-use crate::sampler::{Sampler, SamplingOptions};
+use crate::error::EngineError;
+use crate::sampler::chain::Sampler;
+use crate::sampler::options::SamplingOptions;
 
 /// What to compute.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub struct PassesRequest<'a> {
 pub struct Pass {
     /// From its beginning to its logits.
     pub elapsed: Duration,
-    /// What was read meanwhile.
+    /// Reads during that time.
     pub reads: ReadStats,
 }
 
@@ -38,7 +39,7 @@ pub struct Pass {
 pub struct TimedPasses {
     /// Sequences that were decoded together.
     pub n_sequences: usize,
-    /// Tokens of all prompts that were taken in.
+    /// Tokens of all prompts that were prefilled.
     pub prompt_tokens: usize,
     /// The prompts.
     pub prefill: Pass,
@@ -53,7 +54,7 @@ impl Pass {
     }
 }
 
-/// Takes in a prompt for each sequence, then decodes a token of each in every pass, whatever tokens they are.
+/// Prefills a prompt for each sequence, then decodes one token of each per pass, end-of-text tokens included.
 ///
 /// `on_pass` hears the tokens computed after each pass; breaking ends with what was measured so far.
 /// Errors: the prompt is empty, prompt and passes do not fit the context, or a pass fails. The sequences' places in the
@@ -80,7 +81,7 @@ pub fn time_passes(
     result.map(|()| timed)
 }
 
-/// Takes in the prompts and returns the first token after each, or nothing if `on_pass` ended it.
+/// Prefills the prompts and returns the first token after each, or nothing if `on_pass` ended it.
 fn prefill(
     model: &mut dyn LanguageModel,
     request: PassesRequest<'_>,

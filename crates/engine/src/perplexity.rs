@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use forward::{Batch, LanguageModel, LogitRows, Logits, SeqId};
 use model::TokenId;
 
-use crate::EngineError;
+use crate::error::EngineError;
 use crate::request::StepLogprobs;
-use crate::sampler::{logprob_of, top_logprobs};
+use crate::sampler::logprobs::{logprob_of, top_logprobs};
 
 const SEQUENCE: SeqId = SeqId(0);
 

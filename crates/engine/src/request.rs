@@ -1,11 +1,13 @@
-//! What goes into a generation and what comes out of it.
+//! Requests and generations: the input and output of the engine.
 
 use std::time::Duration;
 
 use model::{Pooling, TokenId};
 use store::ReadStats;
 
-use crate::{Constraint, SamplingOptions, TokenLogprob};
+use crate::constraint::matcher::Constraint;
+use crate::sampler::logprobs::TokenLogprob;
+use crate::sampler::options::SamplingOptions;
 
 /// A request to continue a prompt.
 #[derive(Clone, Debug, Default)]
@@ -20,29 +22,28 @@ pub struct GenerateRequest {
     pub stop: Vec<String>,
     /// With how many alternatives each token's log-probability is reported, if at all.
     pub logprobs: Option<usize>,
-    /// What happens when the context is full.
+    /// How a full context is handled.
     pub overflow: Overflow,
-    /// Instead of an answer, the prompt's hidden states are wanted.
+    /// Returns the prompt's hidden states instead of an answer.
     pub pooling: Option<Pooling>,
     /// Keeps the generated text in a grammar. One that may be ended by [`GenerateRequest::max_tokens`] may be incomplete.
     pub constraint: Option<Constraint>,
 }
 
-/// What happens when prompt and answer are longer than the context.
+/// How prompts and answers longer than the context are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// A prompt is refused, an answer ends.
+    /// The prompt is rejected, the answer ends.
     #[default]
     Stop,
-    /// The oldest tokens behind the first `n_keep` are dropped, half of them at a time, and what is left is taken in again, as
-    /// if it had been the prompt.
+    /// The oldest tokens after the first `n_keep` are dropped, half of them at a time, and the rest is prefilled again.
     Shift {
         /// Tokens at the beginning that stay.
         n_keep: usize,
     },
 }
 
-/// An answer without a limit of its own goes round the context so many times at most.
+/// An unlimited answer may fill the context at most this many times.
 const MAX_ROUNDS: usize = 10;
 
 impl GenerateRequest {
@@ -80,9 +81,9 @@ impl Overflow {
 /// What happens while a request runs.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
-    /// The prompt has been taken in up to here, of so many tokens.
+    /// A part of the prompt has been prefilled.
     Prefill {
-        /// Tokens taken in.
+        /// Tokens prefilled so far.
         done: usize,
         /// Tokens of the prompt.
         total: usize,
@@ -96,7 +97,7 @@ pub enum Event<'a> {
         /// Its log-probability, if that was asked for.
         logprobs: Option<&'a StepLogprobs>,
     },
-    /// A pass was stopped before its end; it is done again for those who go on.
+    /// A pass was interrupted; it is repeated for the sequences that go on.
     Interrupted,
     /// The generation has ended, and this text was held back in case a stop text or a character would be completed.
     Rest {
@@ -110,9 +111,9 @@ pub enum Event<'a> {
 pub enum FinishReason {
     /// The model ended its answer, or its constraint did, or a stop text came up.
     Stop,
-    /// The limit of tokens was reached, or the context is full.
+    /// The token limit was reached, or the context is full.
     Length,
-    /// The caller wanted no more.
+    /// The caller cancelled it.
     Cancelled,
 }
 
@@ -129,17 +130,17 @@ pub struct Generation {
     pub logprobs: Vec<StepLogprobs>,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Of them, those that had been computed before.
+    /// Prompt tokens that were cached.
     pub cached_tokens: usize,
     /// Why it ended.
     pub finish_reason: FinishReason,
     /// The stop text that ended it, if one did.
     pub stop_text: Option<String>,
-    /// Where the time went.
+    /// How long it took.
     pub timings: Timings,
-    /// What was read up to the first token.
+    /// Reads up to the first token.
     pub prefill_reads: ReadStats,
-    /// What was read after it.
+    /// Reads after it.
     pub decode_reads: ReadStats,
 }
 
@@ -164,7 +165,7 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Tokens a second after the first, or 0 if there were none.
+    /// Tokens per second after the first, or 0 if there were none.
     pub fn tokens_per_second(&self) -> f64 {
         if self.decode_passes == 0 { 0.0 } else { self.decode_passes as f64 / self.decode.as_secs_f64() }
     }

@@ -12,10 +12,11 @@ use forward::{LogitRows, Segment, SeqId};
 use model::{Pooling, SpecialTokens, TextDecoder, TokenId, Tokenizer};
 use store::ReadStats;
 
-use crate::constraint::Constraint;
+use crate::constraint::matcher::Constraint;
 use crate::error::EngineError;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation, Overflow, StepLogprobs, Timings};
-use crate::sampler::{Sampler, logprob_of, top_logprobs};
+use crate::sampler::chain::Sampler;
+use crate::sampler::logprobs::{logprob_of, top_logprobs};
 use crate::stop::StopMatcher;
 
 /// Where a sequence's events go; breaking from it cancels the sequence.

@@ -1,4 +1,4 @@
-//! Stop strings in a text that comes in pieces.
+//! Stop strings in streamed text.
 //!
 //! A [`StopMatcher`] passes text on as soon as it cannot be part of a stop string, wherever the pieces are cut. The stop
 //! string itself is never passed on, nor anything after it. The first stop string to be complete ends the text; where
@@ -6,7 +6,8 @@
 //!
 //! Every stop string has a Knuth-Morris-Pratt automaton, whose state is the length of the longest end of the text that
 //! begins the stop string: the longest state is what has to be held back. The work is a few steps a byte and stop string
-//! on average, however long the text gets.
+//! on average, however long the text gets. (An Aho-Corasick automaton would do both jobs at once, but the `aho-corasick`
+//! crate does not tell how deep a state is, and finding the text to hold back by comparison is quadratic.)
 
 /// Finds stop strings in streamed text.
 #[derive(Clone, Debug)]
@@ -14,7 +15,7 @@ pub struct StopMatcher {
     stops: Vec<Stop>,
     /// The end of the text so far that begins a stop string.
     held: String,
-    /// The stop string that has come up.
+    /// The stop string that was found.
     stopped_by: Option<usize>,
 }
 
@@ -23,7 +24,7 @@ pub struct StopMatcher {
 pub struct StopOutcome {
     /// Text that belongs to no stop string.
     pub emit: String,
-    /// Whether a stop string has come up, now or before.
+    /// Whether a stop string was found, now or before.
     pub stopped: bool,
 }
 
@@ -54,13 +55,13 @@ impl StopMatcher {
         StopOutcome { emit, stopped: false }
     }
 
-    /// Ends the text: what was held back, as it turned out to be no stop string.
+    /// Ends the text and returns what was held back, since it is not part of a stop string after all.
     pub fn finish(&mut self) -> String {
         self.stops.iter_mut().for_each(|stop| stop.state = 0);
         std::mem::take(&mut self.held)
     }
 
-    /// The stop string that has come up, if one has.
+    /// The stop string that was found, if any.
     pub fn stopped_by(&self) -> Option<&str> {
         self.stopped_by.map(|stop| str::from_utf8(&self.stops[stop].bytes).expect("it was a string"))
     }

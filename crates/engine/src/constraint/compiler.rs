@@ -1,7 +1,7 @@
 //! From grammars to constraints.
 //!
 //! Grammars come from strangers. What bounds them: sizes that are checked first, the library's own limits on the grammar
-//! and on the work for a mask, and a thread with a stack of its own for whatever descends deeply.
+//! and on the work for a mask, and a thread with a large stack for deep recursion.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,12 +13,12 @@ use llguidance::toktrie::InferenceCapabilities;
 use model::Tokenizer;
 use serde_json::{Value, json};
 
-use super::gbnf;
-use super::grammar::Grammar;
-use super::json_schema::prepare;
-use super::matcher::{Constraint, failed};
-use super::vocabulary::token_env;
-use crate::EngineError;
+use crate::constraint::gbnf::translate::to_lark;
+use crate::constraint::grammar::Grammar;
+use crate::constraint::json_schema::prepare;
+use crate::constraint::matcher::{Constraint, failed};
+use crate::constraint::vocabulary::token_env;
+use crate::error::EngineError;
 
 /// Address space for the stack that grammars are compiled on; only what is used takes memory.
 const STACK_BYTES: usize = 256 << 20;
@@ -67,7 +67,7 @@ impl GrammarCompiler {
             Grammar::JsonSchema(schema) => from_schema(schema)?,
             Grammar::Regex(regex) => TopLevelGrammar::from_regex(within_limit(regex)?),
             Grammar::Lark(lark) => TopLevelGrammar::from_lark(within_limit(lark)?.to_owned()),
-            Grammar::Gbnf(text) => TopLevelGrammar::from_lark(gbnf::to_lark(within_limit(text)?)?),
+            Grammar::Gbnf(text) => TopLevelGrammar::from_lark(to_lark(within_limit(text)?)?),
             Grammar::ToolCalls(calls) => TopLevelGrammar::from_lark(calls.to_lark(self.factory.tok_env().tok_trie())?),
         };
         let mut constraint = Constraint::new(self.factory.create_parser(grammar).map_err(failed)?);

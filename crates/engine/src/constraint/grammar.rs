@@ -1,10 +1,10 @@
-//! What a text may be asked to be.
+//! The languages that an answer can be restricted to.
 
 use serde_json::Value;
 
-use super::tool_calls::ToolCalls;
+use crate::constraint::tool_calls::ToolCalls;
 
-/// The language of an answer: it will be a text of this language, whatever the model would rather say.
+/// The language of an answer, which the model cannot leave.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grammar {
     /// Any JSON object.

@@ -1,11 +1,11 @@
-//! JSON schemas on their way to `llguidance`: limits, and what is said where a schema says nothing.
+//! Prepares JSON schemas for `llguidance`: limits, and defaults where a schema leaves something open.
 //!
 //! The library compiles draft 2020-12: `type`, `enum`, `const`, `anyOf`, `allOf`, `$ref` within the schema; bounds and
 //! `multipleOf`; lengths, `pattern` and ten `format`s; `items`, `prefixItems` and their number; `properties`, `required`,
 //! `patternProperties`, `additionalProperties`. [`complete`] and [`add_options`] add:
 //!
 //! - White space between tokens is a space, or one or two line ends and an indentation, as with llama.cpp. Without a
-//!   bound, a weak model may write spaces for ever.
+//!   bound, a weak model may write spaces without end.
 //! - `oneOf` is read as `anyOf`: that no second alternative fits is not checked.
 //! - A `format` without a known meaning means nothing, as the standard has it.
 //! - An object with `properties` has no others unless `additionalProperties` says so, where no other part of the schema
@@ -16,7 +16,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::EngineError;
+use crate::error::EngineError;
 
 /// Levels of JSON in a schema; what text parsers take as well.
 const MAX_DEPTH: usize = 128;

@@ -1,4 +1,4 @@
-//! A grammar on its way through a text: what may come next.
+//! A compiled grammar at its position in a text: which tokens may come next.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use llguidance::toktrie::SimpleVob;
 use llguidance::{Matcher, TokenParser};
 use model::TokenId;
 
-use crate::EngineError;
+use crate::error::EngineError;
 
 /// Which tokens may come next in one text. It begins before the first generated token; the prompt is no part of the text.
 ///

@@ -7,7 +7,7 @@ mod compiler;
 mod gbnf;
 mod grammar;
 mod json_schema;
-mod matcher;
+pub(crate) mod matcher;
 mod tool_calls;
 mod vocabulary;
 

@@ -1,4 +1,4 @@
-//! Calls of tools: the form in which a model writes them, and grammars that hold it to the tools that there are.
+//! Tool calls: the format in which a model writes them, and grammars that restrict it to the defined tools.
 //!
 //! A call is a JSON object with a tool's name and arguments that the tool's schema accepts, in the marks that the model
 //! was trained to put around it. Keywords that are not supported are left out of tools' schemas instead of refused: a
@@ -10,8 +10,8 @@ use llguidance::toktrie::TokTrie;
 use model::TokenId;
 use serde_json::{Value, json};
 
-use super::json_schema::{Unsupported, add_options, complete, move_references};
-use crate::EngineError;
+use crate::constraint::json_schema::{Unsupported, add_options, complete, move_references};
+use crate::error::EngineError;
 
 /// A tool that a model may call.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,8 +152,8 @@ impl ToolCalls {
         let tools: Vec<&Tool> = self.tools.iter().filter(is_chosen).collect();
         if tools.is_empty() {
             let message = match &self.choice {
-                ToolChoice::Named(name) => format!("there is no tool {name:?} to be called"),
-                _ => "there is no tool that could be called".to_owned(),
+                ToolChoice::Named(name) => format!("tool {name:?} is not defined"),
+                _ => "no tools are defined".to_owned(),
             };
             return Err(EngineError::Grammar { message });
         }

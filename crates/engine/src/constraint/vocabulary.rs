@@ -1,11 +1,11 @@
-//! A tokenizer's tokens as the trie that masks are computed over.
+//! The trie of a tokenizer's tokens, over which masks are computed.
 
 use std::sync::Arc;
 
 use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, TokEnv, TokRxInfo, TokTrie};
 use model::{SpecialTokens, TokenId, Tokenizer};
 
-use crate::EngineError;
+use crate::error::EngineError;
 
 /// The trie can hold no longer ones.
 const MAX_TOKEN_BYTES: usize = 1000;

@@ -1,4 +1,4 @@
-//! The tokens that are still in the choice.
+//! The tokens that can still be chosen.
 
 use std::cmp::Ordering;
 

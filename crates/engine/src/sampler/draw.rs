@@ -3,7 +3,7 @@
 use model::TokenId;
 use rand_chacha::rand_core::Rng;
 
-use super::candidates::Candidates;
+use crate::sampler::candidates::Candidates;
 
 /// Draws a candidate with the probability that its weight gives it; none if there is no candidate.
 pub(super) fn draw(candidates: &Candidates, generator: &mut impl Rng) -> Option<TokenId> {

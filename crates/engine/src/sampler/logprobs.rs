@@ -1,9 +1,9 @@
-//! What the model itself thinks: log-probabilities of a row before penalties, filters and temperature.
+//! The model's own distribution: log-probabilities of a row before penalties, filters and temperature.
 
 use model::TokenId;
 
-use super::candidates::Candidates;
-use super::top_k;
+use crate::sampler::candidates::Candidates;
+use crate::sampler::top_k;
 
 /// A token and its log-probability.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,6 @@
 //! Minimum probability. Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
 
-use super::candidates::Candidates;
+use crate::sampler::candidates::Candidates;
 
 /// Drops candidates with less than `p` times the probability of the best one, which stays.
 pub(super) fn keep(candidates: &mut Candidates, p: f32) {

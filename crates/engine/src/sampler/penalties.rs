@@ -2,7 +2,7 @@
 
 use model::TokenId;
 
-use super::SamplingOptions;
+use crate::sampler::options::SamplingOptions;
 
 /// The buffers of the penalties.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@
 
 use model::TokenId;
 
-use super::candidates::{Candidate, Candidates};
+use crate::sampler::candidates::{Candidate, Candidates};
 
 /// Logits that one comparison skips; long enough to run as vector instructions.
 const CHUNK: usize = 64;

@@ -1,6 +1,6 @@
 //! Nucleus sampling. Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration".
 
-use super::candidates::Candidates;
+use crate::sampler::candidates::Candidates;
 
 /// Keeps the fewest best candidates whose probabilities add up to at least `p`: one at least, all if `p` is 1.
 pub(super) fn keep(candidates: &mut Candidates, p: f32) {

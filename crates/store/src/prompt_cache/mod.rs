@@ -11,6 +11,7 @@
 
 mod entry;
 mod files;
+mod folder;
 #[cfg(test)]
 mod tests;
 mod transfer;

@@ -8,7 +8,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
 
-use super::byte_set::ByteSet;
+use crate::constraint::gbnf::byte_set::ByteSet;
 
 /// Memory that an automaton may take while it is made.
 const MAX_BYTES: usize = 8 << 20;

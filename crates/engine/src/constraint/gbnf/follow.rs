@@ -1,7 +1,7 @@
 //! What can begin a part of a grammar and what can come after it, as the first bytes of characters.
 
-use super::byte_set::ByteSet;
-use super::syntax::{Expr, Rules};
+use crate::constraint::gbnf::byte_set::ByteSet;
+use crate::constraint::gbnf::syntax::{Expr, Rules};
 
 /// How a text of some part begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

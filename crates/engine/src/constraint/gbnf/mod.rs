@@ -1,6 +1,6 @@
 //! llama.cpp's grammar format, translated to the Lark variant of `llguidance`.
 //!
-//! [`to_lark`] reads the rules (`syntax`) and writes them again (`translate`). The library is fast where most of a text is
+//! `translate::to_lark` parses the rules (`syntax`) and writes them again. The library is fast where most of a text is
 //! matched by regular expressions, the lexemes, and these match as much as they can; a rule of GBNF has no such notion. So
 //! the translation makes lexemes of the largest parts for which the longest match is never a wrong one. Whether it is
 //! follows from what can come after a part (`follow`) and from the automata of all lexemes (`automaton`); parts that fail
@@ -10,14 +10,4 @@ mod automaton;
 mod byte_set;
 mod follow;
 mod syntax;
-mod translate;
-
-use crate::EngineError;
-
-/// A grammar in Lark for the language of the rule `root`.
-///
-/// Errors: the text is not in the format, says where; a rule is missing or there twice; the grammar is too ambiguous.
-pub(super) fn to_lark(text: &str) -> Result<String, EngineError> {
-    let rules = syntax::parse(text)?;
-    translate::translate(&rules)
-}
+pub(super) mod translate;

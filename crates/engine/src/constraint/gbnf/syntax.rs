@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::EngineError;
+use crate::error::EngineError;
 
 /// Groups within groups.
 const MAX_DEPTH: usize = 60;

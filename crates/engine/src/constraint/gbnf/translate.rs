@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 
-use super::automaton::Automaton;
-use super::byte_set::ByteSet;
-use super::follow::Contexts;
-use super::syntax::{Expr, Rules};
-use crate::EngineError;
+use crate::constraint::gbnf::automaton::Automaton;
+use crate::constraint::gbnf::byte_set::ByteSet;
+use crate::constraint::gbnf::follow::Contexts;
+use crate::constraint::gbnf::syntax::{Expr, Rules, parse};
+use crate::error::EngineError;
 
 /// Bytes of a lexeme's regular expression.
 const MAX_REGEX_BYTES: usize = 16 << 10;
@@ -15,10 +15,14 @@ const MAX_REGEX_BYTES: usize = 16 << 10;
 /// Steps through automata before the translation is given up, a second or so.
 const MAX_STEPS: usize = 20_000_000;
 
-/// The grammar in Lark.
+/// A grammar in Lark for the language of the rule `root`.
 ///
-/// Errors: it is too ambiguous or too large.
-pub(super) fn translate(rules: &Rules) -> Result<String, EngineError> {
+/// Errors: the text is not in the format, says where; a rule is missing or defined twice; the grammar is too ambiguous.
+pub(crate) fn to_lark(text: &str) -> Result<String, EngineError> {
+    translate(&parse(text)?)
+}
+
+fn translate(rules: &Rules) -> Result<String, EngineError> {
     let contexts = Contexts::new(rules);
     let regexes = Regexes::new(rules);
     let mut checker = Checker { automata: HashMap::new(), steps: MAX_STEPS };

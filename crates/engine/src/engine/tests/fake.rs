@@ -197,7 +197,7 @@ impl KvOps for Fake {
     }
 }
 
-/// An engine on a fake with so many pages, and the fake.
+/// An engine on a fake with this many pages, and the fake.
 pub(super) fn engine(n_pages: usize, limits: Limits) -> (Engine, Fake) {
     let path = temp_model(&TinySpec::from_line("llama").build().gguf_bytes());
     let options = EngineOptions { ctx: Some(PAGE_TOKENS), threads: 1, ..EngineOptions::default() };

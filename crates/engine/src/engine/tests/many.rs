@@ -117,7 +117,7 @@ fn a_failed_pass_ends_those_that_shared_it() {
     assert_eq!(fake.state().sequences.n_free_pages(), 40);
 }
 
-/// Streams go on in every pass while a long prompt is taken in, and the prompt does so too.
+/// Streams go on in every pass while a long prompt prefills, and so does the prompt.
 #[test]
 fn a_long_prompt_and_streams_share_passes() {
     let (mut engine, _) = engine(40, LIMITS);
