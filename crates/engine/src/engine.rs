@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use forward::{ForwardError, KvOps, Logits, PAGE_TOKENS, SeqId};
 use store::{PromptFiles, StoreError};
 
-use crate::engine::files::SaveRound;
 use crate::error::EngineError;
 use crate::load::LoadedModel;
 use crate::prompt_cache::CacheStats;
@@ -53,6 +52,13 @@ pub struct Engine {
     n_ids: u64,
     /// Seconds that a prompt token took lately.
     seconds_per_token: f64,
+}
+
+/// What is still to be saved of the prompt cache.
+struct SaveRound {
+    todo: Vec<SeqId>,
+    /// The sequence that is being saved.
+    current: Option<SeqId>,
 }
 
 impl Engine {

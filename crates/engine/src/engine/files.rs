@@ -10,18 +10,11 @@ use std::time::Duration;
 use forward::{PAGE_TOKENS, SeqId};
 use store::{Arrival, CacheIdentity, PromptFiles, PromptFilesOptions, Saving};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, SaveRound};
 use crate::error::EngineError;
 
 /// How long [`Engine::save`] waits for news before it looks again.
 const SAVE_WAIT: Duration = Duration::from_millis(50);
-
-/// What is still to be saved of the prompt cache.
-pub(super) struct SaveRound {
-    todo: Vec<SeqId>,
-    /// The sequence that is being saved.
-    current: Option<SeqId>,
-}
 
 impl Engine {
     /// Lets prompts start from the files of a folder, and saves prompts to it.
