@@ -61,7 +61,7 @@ fn a_named_tool_is_called_once() {
     let named = grammar(ToolChoice::Named("add".to_owned()), CallFormat::hermes());
     check(&named, &[ADD], &[WEATHER, &format!("{ADD}\n{ADD}"), "text"]);
     let nothing = grammar(ToolChoice::Named("sub".to_owned()), CallFormat::hermes());
-    assert!(Judge::tiny().problem(&nothing).contains("no tool \"sub\""));
+    assert!(Judge::tiny().problem(&nothing).contains("tool \"sub\" is not defined"));
     let none = ToolCalls { tools: Vec::new(), choice: ToolChoice::Auto, format: CallFormat::llama() };
     assert!(Judge::tiny().problem(&Grammar::ToolCalls(none)).contains("no tool"));
 }
