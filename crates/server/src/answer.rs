@@ -20,10 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A piece of an answer.
 pub(crate) enum Piece {
-    /// A token; its text may still be held back.
-    Token { text: String, logprobs: Option<StepLogprobs> },
-    /// Text that was held back.
-    Rest(String),
+    /// A token and the text that comes with it, which may be empty; or, at the end, text that was held back.
+    Text { text: String, logprobs: Option<StepLogprobs>, is_token: bool },
     /// The end; nothing follows.
     Done(Box<Generation>),
     /// The request failed; nothing follows.
@@ -51,9 +49,11 @@ impl Answer {
         let listener = move |reply: Reply<'_>| {
             let piece = match reply {
                 Reply::Event(Event::Token { text, logprobs, .. }) => {
-                    Piece::Token { text: text.to_owned(), logprobs: logprobs.cloned() }
+                    Piece::Text { text: text.to_owned(), logprobs: logprobs.cloned(), is_token: true }
                 }
-                Reply::Event(Event::Rest { text }) => Piece::Rest(text.to_owned()),
+                Reply::Event(Event::Rest { text }) => {
+                    Piece::Text { text: text.to_owned(), logprobs: None, is_token: false }
+                }
                 Reply::Event(_) => return ControlFlow::Continue(()),
                 // The client is still there, so the server is shutting down.
                 Reply::Done(Ok(generation)) if generation.finish_reason == FinishReason::Cancelled => {
@@ -121,7 +121,7 @@ impl Answer {
     }
 
     fn count(&mut self, piece: &Piece) {
-        if matches!(piece, Piece::Token { .. }) {
+        if matches!(piece, Piece::Text { is_token: true, .. }) {
             self.app.metrics.token(self.n_tokens, self.last.elapsed());
             self.last = Instant::now();
             self.n_tokens += 1;

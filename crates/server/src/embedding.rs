@@ -10,16 +10,16 @@ use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
 
-/// The most texts that a request may bring.
+/// Maximum number of texts in a request.
 const MAX_INPUTS: usize = 2048;
 
-/// A text as a vector.
+/// The embedding of a text.
 pub(crate) struct Embedding {
     pub(crate) vector: Vec<f32>,
     pub(crate) n_tokens: usize,
 }
 
-/// The vectors of several texts, each cut to what the context holds where `truncates` is on, and to `dimensions` numbers.
+/// The embeddings of several texts, truncated to the context if `truncates`, with `dimensions` numbers each.
 ///
 /// Errors: there are too many texts, one is empty or too long, or the engine fails.
 pub(crate) async fn embed_all(
@@ -35,7 +35,7 @@ pub(crate) async fn embed_all(
         ));
     }
     let mut all = Vec::with_capacity(inputs.len());
-    // As many at once as the engine takes in a pass or two; the rest waits here and not in its queue.
+    // As many at once as the engine computes in a pass or two; the others wait here, not in its queue.
     for inputs in inputs.chunks(app.max_batch.max(1)) {
         let one = |mut prompt: Vec<TokenId>| async move {
             if truncates {
@@ -57,7 +57,7 @@ pub(crate) async fn embed_all(
     Ok(all)
 }
 
-/// Makes a vector's length one.
+/// Scales a vector to unit length.
 fn normalise(vector: &mut [f32]) {
     let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
     if length > 0.0 {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use engine::EngineError;
 use model::ModelError;
 
@@ -38,6 +39,15 @@ impl Failure {
     }
 }
 
+/// Carries the failure to the layer that writes it in the format of an API.
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Failure {
         let message = error.to_string();
@@ -48,7 +58,7 @@ impl From<EngineError> for Failure {
             }
             EngineError::Stopping | EngineError::Stopped => Failure::new(StatusCode::SERVICE_UNAVAILABLE, message),
             EngineError::PromptTooLong { prompt, ctx } => {
-                // Some clients look for the first words, and then make their conversation shorter.
+                // Some clients look for the first words, and then shorten their conversation.
                 let message = format!(
                     "this model's maximum context length is {ctx} tokens, the answer included, and the prompt has {prompt}: \
                      send less, or start the server with a larger --ctx"
@@ -61,7 +71,7 @@ impl From<EngineError> for Failure {
     }
 }
 
-/// A template that refuses the messages is the request's fault.
+/// A template that refuses the messages is an error of the request.
 impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Failure {
         Failure::bad(error.to_string())

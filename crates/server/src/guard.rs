@@ -14,11 +14,8 @@ use axum::response::Response;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-use crate::anthropic::errors as anthropic;
 use crate::app::App;
 use crate::failure::Failure;
-use crate::ollama::reply as ollama;
-use crate::openai::reply as openai;
 
 /// Readable without a key, as the page's files are: monitors and clients can see that there is a server, and the page can ask
 /// for the key.
@@ -27,23 +24,10 @@ const OPEN: [&str; 2] = ["/", "/health"];
 /// Origins that applications have.
 const APP_SCHEMES: [&str; 5] = ["app://", "file://", "tauri://", "vscode-webview://", "vscode-file://"];
 
-/// Refuses requests that may not be made.
-pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match check(&app, &request) {
-        Ok(()) => next.run(request).await,
-        Err(failure) => refuse(request.uri().path(), &failure),
-    }
-}
-
-/// An error in the shape of the API that the path belongs to.
-pub(crate) fn refuse(path: &str, failure: &Failure) -> Response {
-    if path.starts_with("/v1/messages") {
-        anthropic::error(failure)
-    } else if path == "/" || path.starts_with("/api/") {
-        ollama::error(failure)
-    } else {
-        openai::error(failure)
-    }
+/// Refuses requests that are not allowed.
+pub(crate) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, Failure> {
+    check(&app, &request)?;
+    Ok(next.run(request).await)
 }
 
 fn check(app: &App, request: &Request) -> Result<(), Failure> {

@@ -16,10 +16,9 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::failure::Failure;
-use crate::openai::reply as openai;
 use crate::prompt::{Conversation, message};
 
-/// The engine works, has still to read weights, or is gone.
+/// The state of the engine: loaded, unloaded or failed.
 fn state(snapshot: &Snapshot) -> &'static str {
     match snapshot {
         Snapshot { has_failed: true, .. } => "degraded",
@@ -28,13 +27,12 @@ fn state(snapshot: &Snapshot) -> &'static str {
     }
 }
 
-pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
     let snapshot = app.service.snapshot();
     if snapshot.has_failed {
-        let failure = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped: start the server again");
-        return openai::error(&failure);
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the engine has stopped: start the server again"));
     }
-    Json(json!({ "status": "ok", "state": state(&snapshot) })).into_response()
+    Ok(Json(json!({ "status": "ok", "state": state(&snapshot) })))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are shown, not counted with")]
@@ -116,23 +114,23 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response()
 }
 
-/// A text.
+/// A text to tokenize.
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct TokenizeBody {
     #[serde(default)]
     content: String,
-    /// Whether the tokens that texts begin and end with are put there.
+    /// Whether to add the special tokens at the beginning and end.
     #[serde(default)]
     add_special: bool,
-    /// Whether the names of special tokens stand for them.
+    /// Whether names of special tokens stand for the tokens.
     #[serde(default = "yes")]
     parse_special: bool,
-    /// Whether tokens come with their texts, or bytes where those are no text.
+    /// Whether to return the text of each token, or its bytes if they are not valid UTF-8.
     #[serde(default)]
     with_pieces: bool,
 }
 
-/// Tokens.
+/// Tokens to convert to text.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct DetokenizeBody {
     #[schema(value_type = Vec<u32>)]
@@ -140,13 +138,13 @@ pub(crate) struct DetokenizeBody {
     tokens: Vec<TokenId>,
 }
 
-/// A conversation.
+/// A conversation to render.
 #[derive(Default, Deserialize, ToSchema)]
 pub(crate) struct ApplyBody {
     /// Each with `role` and `content`.
     #[serde(default)]
     messages: Vec<Value>,
-    /// Functions, as OpenAI writes them.
+    /// Functions, in OpenAI's format.
     tools: Option<Vec<Value>>,
 }
 
@@ -154,60 +152,44 @@ fn yes() -> bool {
     true
 }
 
-/// A handler's result as a response; these routes are llama.cpp's, which has OpenAI's errors.
-fn respond(result: Result<Value, Failure>) -> Response {
-    match result {
-        Ok(value) => Json(value).into_response(),
-        Err(failure) => openai::error(&failure),
+pub(crate) async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Json<Value>, Failure> {
+    let wanted: TokenizeBody = crate::body::read(&bytes)?;
+    let options = EncodeOptions { add_special: wanted.add_special, parse_special: wanted.parse_special };
+    let tokenizer = &app.facts.tokenizer;
+    let tokens = tokenizer.encode(&wanted.content, options);
+    if !wanted.with_pieces {
+        return Ok(Json(json!({ "tokens": tokens })));
     }
+    let piece = |id: &TokenId| {
+        let bytes = tokenizer.piece(*id, SpecialTokens::Show);
+        let piece = std::str::from_utf8(&bytes).map_or_else(|_| json!(bytes), |text| json!(text));
+        json!({ "id": id, "piece": piece })
+    };
+    Ok(Json(json!({ "tokens": tokens.iter().map(piece).collect::<Vec<_>>() })))
 }
 
-pub(crate) async fn tokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(crate::body::read(&bytes).map(|wanted: TokenizeBody| {
-        let options = EncodeOptions { add_special: wanted.add_special, parse_special: wanted.parse_special };
-        let tokenizer = &app.facts.tokenizer;
-        let tokens = tokenizer.encode(&wanted.content, options);
-        if !wanted.with_pieces {
-            return json!({ "tokens": tokens });
-        }
-        let piece = |id: &TokenId| {
-            let bytes = tokenizer.piece(*id, SpecialTokens::Show);
-            let piece = std::str::from_utf8(&bytes).map_or_else(|_| json!(bytes), |text| json!(text));
-            json!({ "id": id, "piece": piece })
-        };
-        json!({ "tokens": tokens.iter().map(piece).collect::<Vec<_>>() })
-    }))
+pub(crate) async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Json<Value>, Failure> {
+    let DetokenizeBody { tokens } = crate::body::read(&bytes)?;
+    let tokenizer = &app.facts.tokenizer;
+    let n = tokenizer.vocab_len();
+    if let Some(token) = tokens.iter().find(|token| **token as usize >= n) {
+        return Err(Failure::bad_field("tokens", format!("token {token} is out of range (vocabulary size {n})")));
+    }
+    let pieces = tokens.iter().flat_map(|id| tokenizer.piece(*id, SpecialTokens::Show).into_owned());
+    Ok(Json(json!({ "content": String::from_utf8_lossy(&pieces.collect::<Vec<u8>>()) })))
 }
 
-pub(crate) async fn detokenize(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    let text = |wanted: DetokenizeBody| {
-        let tokenizer = &app.facts.tokenizer;
-        let n = tokenizer.vocab_len();
-        if let Some(token) = wanted.tokens.iter().find(|token| **token as usize >= n) {
-            return Err(Failure::bad_field("tokens", format!("there is no token {token}: there are {n}")));
-        }
-        let bytes: Vec<u8> =
-            wanted.tokens.iter().flat_map(|id| tokenizer.piece(*id, SpecialTokens::Show).into_owned()).collect();
-        Ok(json!({ "content": String::from_utf8_lossy(&bytes) }))
+pub(crate) async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Json<Value>, Failure> {
+    let wanted: ApplyBody = crate::body::read(&bytes)?;
+    let one = |given: &Value| {
+        let role = given["role"].as_str().ok_or_else(|| Failure::bad_field("messages", "a message has no role"))?;
+        message(role, &given["content"]).map(Value::Object)
     };
-    respond(crate::body::read(&bytes).and_then(text))
-}
-
-pub(crate) async fn apply_template(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    let conversation = |wanted: ApplyBody| {
-        let one = |given: &Value| {
-            let role = given["role"].as_str().ok_or_else(|| Failure::bad_field("messages", "a message has no role"))?;
-            message(role, &given["content"]).map(Value::Object)
-        };
-        if wanted.messages.is_empty() {
-            return Err(Failure::bad_field("messages", "messages is required"));
-        }
-        let messages = wanted.messages.iter().map(one).collect::<Result<_, _>>()?;
-        Ok(Conversation { messages, tools: wanted.tools.unwrap_or_default(), thinking: None })
-    };
-    let conversation = match crate::body::read(&bytes).and_then(conversation) {
-        Ok(conversation) => conversation,
-        Err(failure) => return openai::error(&failure),
-    };
-    respond(app.aside(move |app| app.facts.render(&conversation)).await.map(|prompt| json!({ "prompt": prompt.text })))
+    if wanted.messages.is_empty() {
+        return Err(Failure::bad_field("messages", "messages is required"));
+    }
+    let messages = wanted.messages.iter().map(one).collect::<Result<_, _>>()?;
+    let conversation = Conversation { messages, tools: wanted.tools.unwrap_or_default(), thinking: None };
+    let prompt = app.aside(move |app| app.facts.render(&conversation)).await?;
+    Ok(Json(json!({ "prompt": prompt.text })))
 }

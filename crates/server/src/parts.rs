@@ -10,7 +10,7 @@ use crate::prompt::THINK;
 
 const CALL: (&str, &str) = ("<tool_call>", "</tool_call>");
 
-/// Words that some models write before a call that is the whole answer.
+/// Prefixes of a call that is the whole answer.
 const CALL_PREFIXES: [&str; 2] = ["[TOOL_CALLS]", "<|python_tag|>"];
 
 /// A piece of an answer.
@@ -21,15 +21,15 @@ pub(crate) enum Part {
     Call { name: String, arguments: Value },
 }
 
-/// Takes an answer apart.
+/// Splits an answer into parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Splitter {
     phase: Phase,
     splits_thinking: bool,
     has_tools: bool,
-    /// What may turn out to be the beginning of a mark.
+    /// Text that may be the start of a mark.
     held: String,
-    /// Whether white space is left out until something else comes: around thoughts and calls it is no part of the text.
+    /// Whether to skip white space, as after thoughts and calls.
     trims: bool,
 }
 
@@ -44,13 +44,13 @@ enum Phase {
 }
 
 impl Splitter {
-    /// `opens_thinking`: the prompt ended inside the thoughts. Thoughts stay in the text where `splits_thinking` is off.
+    /// `opens_thinking`: the prompt ended inside the thoughts. Without `splits_thinking`, thoughts stay in the text.
     pub(crate) fn new(splits_thinking: bool, opens_thinking: bool, has_tools: bool) -> Splitter {
         let phase = if splits_thinking && opens_thinking { Phase::Thinking } else { Phase::Start };
         Splitter { phase, splits_thinking, has_tools, held: String::new(), trims: phase == Phase::Thinking }
     }
 
-    /// The parts that are complete, or can be shown as far as they are, with some more text.
+    /// Adds text, and returns the parts that can be shown.
     pub(crate) fn push(&mut self, text: &str) -> Vec<Part> {
         self.held.push_str(text);
         let mut parts = Vec::new();
@@ -58,7 +58,7 @@ impl Splitter {
         parts
     }
 
-    /// The parts that are left at the end.
+    /// The remaining parts at the end of the text.
     pub(crate) fn finish(&mut self) -> Vec<Part> {
         let held = std::mem::take(&mut self.held);
         let mut parts = Vec::new();
@@ -70,7 +70,7 @@ impl Splitter {
             },
             Phase::Call => match calls(&held) {
                 Some(calls) => parts.extend(calls),
-                // A call that a limit has cut is no text.
+                // A call that was cut short is not text.
                 None if is_cut(&held) => {}
                 None => self.add(&mut parts, Part::Text(CALL.0.to_owned() + &held)),
             },
@@ -80,7 +80,7 @@ impl Splitter {
         parts
     }
 
-    /// Goes on as far as is clear; whether there may be more.
+    /// Makes one step; returns whether another may follow.
     fn step(&mut self, parts: &mut Vec<Part>) -> bool {
         match self.phase {
             Phase::Start => self.start(),
@@ -120,7 +120,7 @@ impl Splitter {
         }
     }
 
-    /// Decides by its first characters what an answer is.
+    /// Tells from its first characters what an answer is.
     fn start(&mut self) -> bool {
         let trimmed = self.held.trim_start();
         if trimmed.is_empty() {
@@ -149,14 +149,14 @@ impl Splitter {
         true
     }
 
-    /// Takes what is certainly before `mark`; whether the mark was there, which is then gone.
+    /// Takes the text that is certainly before `mark`, and the mark if it is there; returns whether it is.
     fn until(&mut self, mark: &str) -> (String, bool) {
         if let Some(at) = self.held.find(mark) {
             let before = self.held[..at].to_owned();
             self.held.drain(..at + mark.len());
             return (before, true);
         }
-        // The longest end that the mark begins with may become the mark.
+        // The longest suffix that starts the mark may become it.
         let is_open = |at: &usize| mark.starts_with(&self.held[*at..]);
         let keep =
             self.held.char_indices().map(|(at, _)| at).filter(|at| self.held.len() - at < mark.len()).find(is_open);
@@ -178,18 +178,18 @@ impl Splitter {
     }
 }
 
-/// Whether a call's JSON ends before it is whole.
+/// Whether the JSON of a call is cut short.
 fn is_cut(text: &str) -> bool {
     serde_json::from_str::<Value>(text).is_err_and(|error| error.is_eof())
 }
 
-/// Whether a text is a piece of the mark of a call, and long enough to be nothing else.
+/// Whether a text starts the mark of a call, and is long enough to be nothing else.
 fn is_begun(text: &str) -> bool {
     let text = text.trim_start();
     text.len() > "<tool".len() && CALL.0.starts_with(text)
 }
 
-/// The calls in a text that is nothing else.
+/// The calls in a text that consists of calls.
 fn calls(text: &str) -> Option<Vec<Part>> {
     let mut text = text.trim();
     for prefix in CALL_PREFIXES {

@@ -14,7 +14,7 @@ use http_body_util::LengthLimitError;
 use tokio::sync::Semaphore;
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
-use crate::anthropic::messages;
+use crate::anthropic::{self, messages};
 use crate::app::App;
 use crate::body::MAX_BODY_BYTES;
 use crate::failure::Failure;
@@ -84,19 +84,44 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .fallback(async |method: Method, uri: Uri| no_route(&method, uri.path()))
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(app), guard::guard))
+        .layer(middleware::from_fn(write_failures))
         .layer(cors)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(app), log))
         .with_state(Arc::clone(app))
 }
 
-fn no_route(method: &Method, path: &str) -> Response {
-    guard::refuse(path, &Failure::not_found(format!("there is nothing at {method} {path}")))
+fn no_route(method: &Method, path: &str) -> Failure {
+    Failure::not_found(format!("there is nothing at {method} {path}"))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{} does not take {method}", uri.path());
-    guard::refuse(uri.path(), &Failure::new(StatusCode::METHOD_NOT_ALLOWED, message))
+async fn wrong_method(method: Method, uri: Uri) -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not take {method}", uri.path()))
+}
+
+/// Writes failures in the format of the API that the path belongs to.
+async fn write_failures(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let Some(failure) = response.extensions_mut().remove() else { return response };
+    let mut refused = written(&path, &failure);
+    let allow = response.headers_mut().remove(header::ALLOW);
+    refused.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+    refused
+}
+
+fn written(path: &str, failure: &Failure) -> Response {
+    let mut response = if path.starts_with("/v1/messages") {
+        anthropic::errors::error(failure)
+    } else if path == "/" || path.starts_with("/api/") {
+        ollama::reply::error(failure)
+    } else {
+        openai::reply::error(failure)
+    };
+    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
 }
 
 /// Gives every request an id, reads its body within a time limit, and logs it.
@@ -107,14 +132,14 @@ async fn log(State(app): State<Arc<App>>, request: Request, next: Next) -> Respo
     // Preflight requests are answered only for paths that exist.
     let is_nowhere = method == Method::OPTIONS && request.extensions().get::<MatchedPath>().is_none();
     let mut response = match whole_body(request).await {
-        Ok(_) if is_nowhere => no_route(&method, &path),
+        Ok(_) if is_nowhere => written(&path, &no_route(&method, &path)),
         Ok((request, body)) => {
             if app.options.logs_prompts {
                 tracing::info!("{id} {}", String::from_utf8_lossy(&body));
             }
             next.run(request).await
         }
-        Err(failure) => guard::refuse(&path, &failure),
+        Err(failure) => written(&path, &failure),
     };
     // The answer to a preflight request has no body.
     if method == Method::OPTIONS && response.status() == StatusCode::OK {

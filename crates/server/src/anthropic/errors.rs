@@ -1,6 +1,6 @@
 //! Anthropic's error object, and the ids in its answers.
 
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -9,13 +9,8 @@ use crate::failure::Failure;
 /// Anthropic's error object, with the status.
 pub(crate) fn error(failure: &Failure) -> Response {
     let id = id("req");
-    let mut response = (failure.status, axum::Json(error_object(failure, &id))).into_response();
-    let headers = response.headers_mut();
-    headers.insert("request-id", HeaderValue::from_str(&id).expect("letters and digits are a header"));
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
+    let body = axum::Json(error_object(failure, &id));
+    (failure.status, [("request-id", id)], body).into_response()
 }
 
 pub(super) fn error_object(failure: &Failure, id: &str) -> Value {

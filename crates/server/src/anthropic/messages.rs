@@ -10,7 +10,7 @@ use engine::{GenerateRequest, SamplingOptions};
 use serde_json::json;
 
 use super::conversation::{choice, conversation, shape};
-use super::errors::{error, id};
+use super::errors::id;
 use super::reply::Reply;
 use super::request::{MessagesBody, Thinking, ToolChoice};
 use crate::answer::Answer;
@@ -22,32 +22,22 @@ use crate::prompt::{Conversation, Prompt};
 use crate::stream::body;
 use crate::structured::Shape;
 
-pub(crate) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-pub(crate) async fn count_tokens(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(count(&app, &bytes).await)
-}
-
-fn respond(result: Result<Response, Failure>) -> Response {
-    result.unwrap_or_else(|failure| error(&failure))
-}
-
 /// A response whose name clients show when they report a problem.
 fn named(response: impl IntoResponse) -> Response {
     ([("request-id", id("req"))], response).into_response()
 }
 
-async fn count(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let wanted = read(app, bytes)?;
+pub(crate) async fn count_tokens(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let wanted = read(app, &bytes)?;
     Limits::read(&wanted)?;
     let prompt = render(app, conversation(app, &wanted)?, choice(wanted.tool_choice.as_ref())).await?;
     Ok(named(axum::Json(json!({ "input_tokens": prompt.tokens.len() }))))
 }
 
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let wanted = read(app, bytes)?;
+pub(crate) async fn messages(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let wanted = read(app, &bytes)?;
     let guard = Hold::new(app, None);
     if wanted.max_tokens.is_none() {
         return Err(Failure::bad_field("max_tokens", "max_tokens: Field required"));

@@ -190,7 +190,7 @@ impl Format for Reply {
 
     fn piece(&mut self, _: usize, piece: Piece) -> String {
         match piece {
-            Piece::Token { text, .. } | Piece::Rest(text) => {
+            Piece::Text { text, .. } => {
                 let parts = self.splitter.push(&text);
                 self.shown(parts)
             }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn streamed(reply: Reply, generation: Generation) -> Vec<Value> {
-        let token = |c: char| Piece::Token { text: c.to_string(), logprobs: None };
+        let token = |c: char| Piece::Text { text: c.to_string(), logprobs: None, is_token: true };
         let pieces = generation.text.chars().map(token).collect::<Vec<_>>();
         events(reply, pieces.into_iter().chain([Piece::Done(Box::new(generation))]).collect())
     }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::generate::thinking;
 use super::lines::{self, Form, Head, Lines};
 use super::options::Options;
-use super::reply::{self, respond};
+use super::reply;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
@@ -75,13 +75,10 @@ struct Message {
     thinking: Option<String>,
 }
 
-pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
     let start = Instant::now();
-    let wanted: ChatBody = crate::body::read(bytes)?;
+    let wanted: ChatBody = crate::body::read(&bytes)?;
     if wanted.model.is_empty() {
         return Err(Failure::bad_field("model", "model is required"));
     }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::reply::{self, respond};
+use super::reply;
 use crate::app::App;
 use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
@@ -37,17 +37,10 @@ pub(super) struct EmbedBody {
     keep_alive: Option<Value>,
 }
 
-pub(crate) async fn embed(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(many(&app, &bytes).await)
-}
-
-pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(one(&app, &bytes).await)
-}
-
-async fn many(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+pub(crate) async fn embed(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
     let start = Instant::now();
-    let body: EmbedBody = crate::body::read(bytes)?;
+    let body: EmbedBody = crate::body::read(&bytes)?;
     app.check_name(&body.model)?;
     let _guard = Hold::new(app, Stay::read(body.keep_alive.as_ref())?);
     let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -71,8 +64,9 @@ async fn many(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
     })))
 }
 
-async fn one(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let body: EmbedBody = crate::body::read(bytes)?;
+pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let body: EmbedBody = crate::body::read(&bytes)?;
     app.check_name(&body.model)?;
     let _guard = Hold::new(app, Stay::read(body.keep_alive.as_ref())?);
     let prompt = body.prompt.unwrap_or_default();

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::go_template::{self, Variables};
 use super::lines::{self, Form, Head, Lines};
 use super::options::Options;
-use super::reply::{self, respond};
+use super::reply;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::failure::Failure;
@@ -70,13 +70,10 @@ pub(super) struct GenerateBody {
     truncate: Option<bool>,
 }
 
-pub(crate) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
+pub(crate) async fn generate(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
     let start = Instant::now();
-    let wanted: GenerateBody = crate::body::read(bytes)?;
+    let wanted: GenerateBody = crate::body::read(&bytes)?;
     app.check_name(&wanted.model)?;
     let stay = Stay::read(wanted.keep_alive.as_ref())?;
     let guard = Hold::new(app, stay);

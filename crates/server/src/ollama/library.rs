@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::reply::{self, respond};
+use super::reply;
 use crate::app::App;
 use crate::failure::Failure;
 
@@ -92,90 +92,81 @@ fn listed(app: &App) -> Value {
     })
 }
 
-pub(crate) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond((|| {
-        let wanted: Named = crate::body::read(&bytes)?;
-        if wanted.name().is_empty() {
-            return Err(Failure::bad_field("model", "model is required"));
-        }
-        app.check_name(wanted.name())?;
-        let facts = &app.facts;
-        let mut object = json!({
-            "license": facts.license.clone().unwrap_or_default(),
-            "modelfile": format!("# This model is a GGUF file that ssd-llm serves.\nFROM {}\n", facts.name),
-            "parameters": "",
-            "template": facts.template_source.clone().unwrap_or_else(|| "{{ .Prompt }}".to_owned()),
-            "details": facts.details(),
-            "model_info": facts.metadata(wanted.verbose == Some(true)),
-            "capabilities": facts.capabilities(),
-            "modified_at": reply::time(facts.modified),
-        });
-        if wanted.verbose == Some(true) {
-            let tensor = |t: &model::gguf::TensorInfo| json!({ "name": t.name, "type": t.quant.format().name, "shape": t.shape });
-            object["tensors"] = facts.spec.tensors.iter().map(tensor).collect();
-        }
-        Ok(reply::object(&object))
-    })())
+pub(crate) async fn show(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let wanted: Named = crate::body::read(&bytes)?;
+    if wanted.name().is_empty() {
+        return Err(Failure::bad_field("model", "model is required"));
+    }
+    app.check_name(wanted.name())?;
+    let facts = &app.facts;
+    let mut object = json!({
+        "license": facts.license.clone().unwrap_or_default(),
+        "modelfile": format!("# This model is a GGUF file that ssd-llm serves.\nFROM {}\n", facts.name),
+        "parameters": "",
+        "template": facts.template_source.clone().unwrap_or_else(|| "{{ .Prompt }}".to_owned()),
+        "details": facts.details(),
+        "model_info": facts.metadata(wanted.verbose == Some(true)),
+        "capabilities": facts.capabilities(),
+        "modified_at": reply::time(facts.modified),
+    });
+    if wanted.verbose == Some(true) {
+        let tensor =
+            |t: &model::gguf::TensorInfo| json!({ "name": t.name, "type": t.quant.format().name, "shape": t.shape });
+        object["tensors"] = facts.spec.tensors.iter().map(tensor).collect();
+    }
+    Ok(reply::object(&object))
 }
 
 /// The model that there is has been pulled; others cannot be.
-pub(crate) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond((|| {
-        let wanted: Named = crate::body::read(&bytes)?;
-        if wanted.name().is_empty() {
-            return Err(Failure::bad_field("model", "model is required"));
+pub(crate) async fn pull(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let wanted: Named = crate::body::read(&bytes)?;
+    if wanted.name().is_empty() {
+        return Err(Failure::bad_field("model", "model is required"));
+    }
+    let is_streamed = wanted.stream != Some(false);
+    let is_here = app.facts.is_named(wanted.name());
+    let last = match is_here {
+        true => json!({ "status": "success" }),
+        false => {
+            json!({ "error": format!("this server has the one model it was started with, {}: start it with another GGUF file for '{}'", app.facts.name, wanted.name()) })
         }
-        let is_streamed = wanted.stream != Some(false);
-        let is_here = app.facts.is_named(wanted.name());
-        let last = match is_here {
-            true => json!({ "status": "success" }),
-            false => {
-                json!({ "error": format!("this server has the one model it was started with, {}: start it with another GGUF file for '{}'", app.facts.name, wanted.name()) })
-            }
-        };
-        if !is_streamed {
-            // A client that reads one object takes the status for the outcome.
-            let refused = || Failure::not_found(last["error"].as_str().unwrap_or_default());
-            return if is_here { Ok(reply::object(&last)) } else { Err(refused()) };
-        }
-        let first = reply::line(&json!({ "status": "pulling manifest" }));
-        Ok(reply::lines((first + &reply::line(&last)).into()))
-    })())
+    };
+    if !is_streamed {
+        // A client that reads one object takes the status for the outcome.
+        let refused = || Failure::not_found(last["error"].as_str().unwrap_or_default());
+        return if is_here { Ok(reply::object(&last)) } else { Err(refused()) };
+    }
+    let first = reply::line(&json!({ "status": "pulling manifest" }));
+    Ok(reply::lines((first + &reply::line(&last)).into()))
 }
 
-pub(crate) async fn push() -> Response {
-    respond(Err(Failure::bad("this server does not push models: it serves the GGUF file that it was started with")))
+pub(crate) async fn push() -> Result<Response, Failure> {
+    Err(Failure::bad("this server does not push models: it serves the GGUF file that it was started with"))
 }
 
-pub(crate) async fn create(bytes: Bytes) -> Response {
-    respond((|| {
-        let wanted: CreateBody = crate::body::read(&bytes)?;
-        match (wanted.from, wanted.files) {
-            (None, None) => Err(Failure::bad("neither 'from' or 'files' was specified")),
-            _ => Err(Failure::bad("this server does not create models: start it with another GGUF file")),
-        }
-    })())
+pub(crate) async fn create(bytes: Bytes) -> Result<Response, Failure> {
+    let wanted: CreateBody = crate::body::read(&bytes)?;
+    match (wanted.from, wanted.files) {
+        (None, None) => Err(Failure::bad("neither 'from' or 'files' was specified")),
+        _ => Err(Failure::bad("this server does not create models: start it with another GGUF file")),
+    }
 }
 
 /// A second name for the model would be forgotten; what is not there is not found.
-pub(crate) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond((|| {
-        let wanted: CopyBody = crate::body::read(&bytes)?;
-        app.check_name(&wanted.source)?;
-        Err(Failure::bad("this server keeps one model under one name: start it with --name for another"))
-    })())
+pub(crate) async fn copy(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let wanted: CopyBody = crate::body::read(&bytes)?;
+    app.check_name(&wanted.source)?;
+    Err(Failure::bad("this server keeps one model under one name: start it with --name for another"))
 }
 
-pub(crate) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond((|| {
-        let wanted: Named = crate::body::read(&bytes)?;
-        app.check_name(wanted.name())?;
-        Err(Failure::bad("this server does not delete its model's file"))
-    })())
+pub(crate) async fn delete(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let wanted: Named = crate::body::read(&bytes)?;
+    app.check_name(wanted.name())?;
+    Err(Failure::bad("this server does not delete its model's file"))
 }
 
-pub(crate) async fn blob() -> Response {
-    respond(Err(Failure::bad("this server takes no blobs: it serves the GGUF file that it was started with")))
+pub(crate) async fn blob() -> Result<Response, Failure> {
+    Err(Failure::bad("this server takes no blobs: it serves the GGUF file that it was started with"))
 }
 
 pub(crate) async fn blob_head() -> Response {

@@ -147,12 +147,8 @@ impl Lines {
 impl Format for Lines {
     fn piece(&mut self, _: usize, piece: Piece) -> String {
         match piece {
-            Piece::Token { text, logprobs } => {
+            Piece::Text { text, logprobs, .. } => {
                 self.add_logprobs(logprobs.as_ref());
-                let parts = self.splitter.push(&text);
-                self.shown(parts)
-            }
-            Piece::Rest(text) => {
                 let parts = self.splitter.push(&text);
                 self.shown(parts)
             }

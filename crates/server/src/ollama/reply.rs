@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use engine::{FinishReason, Generation, StepLogprobs, TokenLogprob};
 use model::{SpecialTokens, TokenId, Tokenizer};
@@ -13,24 +13,15 @@ use crate::failure::Failure;
 
 /// `{"error": "..."}`, with the status.
 pub(crate) fn error(failure: &Failure) -> Response {
-    let mut response = (failure.status, axum::Json(json!({ "error": failure.message }))).into_response();
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
+    (failure.status, axum::Json(json!({ "error": failure.message }))).into_response()
 }
 
-/// A handler's result as a response.
-pub(super) fn respond(result: Result<Response, Failure>) -> Response {
-    result.unwrap_or_else(|failure| error(&failure))
-}
-
-/// Now, as RFC 3339 has it.
+/// The current time in RFC 3339 format.
 pub(super) fn now() -> String {
     time(SystemTime::now())
 }
 
-/// A time, as RFC 3339 has it.
+/// A time in RFC 3339 format.
 pub(super) fn time(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map(|at| at.to_string()).unwrap_or_default()
 }
@@ -45,7 +36,7 @@ pub(super) fn object(value: &Value) -> Response {
     ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], value.to_string()).into_response()
 }
 
-/// A line that ends a stream which has failed.
+/// The line that ends a failed stream.
 pub(super) fn error_line(failure: &Failure) -> String {
     line(&json!({ "error": failure.message }))
 }
@@ -54,7 +45,7 @@ pub(super) fn line(value: &Value) -> String {
     format!("{value}\n")
 }
 
-/// Adds what the last object of an answer says about it.
+/// Adds the statistics of an answer to its last object.
 pub(super) fn add_totals(object: &mut Value, generation: &Generation, start: Instant) {
     object["done"] = json!(true);
     object["done_reason"] = json!(match generation.finish_reason {
@@ -96,7 +87,7 @@ fn piece(tokenizer: &Tokenizer, id: TokenId) -> Vec<u8> {
     tokenizer.piece(id, SpecialTokens::Show).into_owned()
 }
 
-/// How many alternatives are reported, if log-probabilities are wanted.
+/// The number of alternatives to report, if log-probabilities are requested.
 ///
 /// Errors: more than 20.
 pub(super) fn n_logprobs(wanted: Option<bool>, top: Option<i64>) -> Result<Option<usize>, Failure> {

@@ -14,7 +14,7 @@ use super::ask::{Ask, Tools};
 use super::chat_writer::{ChatChoice, ChatWriter};
 use super::envelope::{Envelope, StreamOptions};
 use super::logprobs;
-use super::reply::{events, model_name, object, respond};
+use super::reply::{events, model_name, object};
 use super::sampling::{Sampling, max_tokens};
 use crate::answer::Answer;
 use crate::app::App;
@@ -68,13 +68,10 @@ struct Message {
     reasoning_content: Option<String>,
 }
 
-pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let mut wanted: ChatBody = crate::body::read(bytes)?;
-    let sampling: Sampling = crate::body::read(bytes)?;
+pub(crate) async fn chat(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let mut wanted: ChatBody = crate::body::read(&bytes)?;
+    let sampling: Sampling = crate::body::read(&bytes)?;
     let model = model_name(app, wanted.model.take())?;
     let guard = Hold::new(app, None);
     let messages = wanted.messages.filter(|messages| !messages.is_empty());

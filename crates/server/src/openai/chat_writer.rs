@@ -20,16 +20,16 @@ pub(super) struct ChatWriter {
     pub(super) tokenizer: Arc<Tokenizer>,
 }
 
-/// The chunks' `object`.
+/// The `object` of chunks.
 const CHUNK: &str = "chat.completion.chunk";
 
-/// How far an answer is.
+/// The progress of an answer.
 #[derive(Clone, Debug)]
 pub(super) struct ChatChoice {
     pub(super) splitter: Splitter,
     pub(super) n_calls: usize,
     pub(super) is_parallel: bool,
-    /// Of tokens whose text has not been shown, if they are wanted.
+    /// Those of tokens whose text is still held back, if requested.
     pub(super) logprobs: Option<Vec<Entry>>,
 }
 
@@ -41,11 +41,11 @@ pub(super) struct Finished {
     finish_reason: &'static str,
 }
 
-/// An answer as a whole.
+/// A complete answer.
 #[derive(Debug, Default, Serialize)]
 struct Said {
     role: &'static str,
-    /// None beside calls.
+    /// `None` if there are only calls.
     content: Option<String>,
     refusal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,10 +80,10 @@ struct Delta {
     tool_calls: Vec<Called>,
 }
 
-/// A call of a tool, or what is new of one.
+/// A tool call, or the next piece of one.
 #[derive(Debug, Default, Serialize)]
 struct Called {
-    /// Chunks say which call they go on with.
+    /// In chunks, which call this continues.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ impl Called {
 }
 
 impl ChatChoice {
-    /// Leaves out calls that are more than the request wants.
+    /// Drops calls after the first unless several are allowed.
     fn wanted(&mut self, mut parts: Vec<Part>) -> Vec<Part> {
         parts.retain(|part| {
             let is_call = matches!(part, Part::Call { .. });
@@ -207,14 +207,10 @@ impl Format for ChatWriter {
     fn piece(&mut self, index: usize, piece: Piece) -> String {
         let choice = &mut self.choices[index];
         match piece {
-            Piece::Token { text, logprobs, .. } => {
+            Piece::Text { text, logprobs, .. } => {
                 if let (Some(entries), Some(step)) = (&mut choice.logprobs, logprobs) {
                     entries.push(Entry::new(&self.tokenizer, &step));
                 }
-                let parts = choice.splitter.push(&text);
-                self.parts(index, parts)
-            }
-            Piece::Rest(text) => {
                 let parts = choice.splitter.push(&text);
                 self.parts(index, parts)
             }

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::ask::begin_all;
 use super::envelope::{Envelope, Object, StreamOptions};
 use super::logprobs::{self, Columns};
-use super::reply::{IDLE, error_event, events, model_name, object, respond};
+use super::reply::{IDLE, error_event, events, model_name, object};
 use super::sampling::{Sampling, count, max_tokens};
 use crate::answer::{Answer, Piece};
 use crate::app::{App, Facts};
@@ -100,13 +100,10 @@ impl TextInput {
     }
 }
 
-pub(crate) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let mut wanted: CompletionBody = crate::body::read(bytes)?;
-    let sampling: Sampling = crate::body::read(bytes)?;
+pub(crate) async fn completions(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let mut wanted: CompletionBody = crate::body::read(&bytes)?;
+    let sampling: Sampling = crate::body::read(&bytes)?;
     let model = model_name(app, wanted.model.take())?;
     let guard = Hold::new(app, None);
     let numbers = Numbers::read(&wanted, &sampling)?;
@@ -294,13 +291,12 @@ impl Format for TextWriter {
 
     fn piece(&mut self, index: usize, piece: Piece) -> String {
         match piece {
-            Piece::Token { text, logprobs, .. } => {
+            Piece::Text { text, logprobs, .. } => {
                 if let Some(step) = logprobs {
                     self.choices[index].push(&self.tokenizer, &step);
                 }
                 self.text(index, text, None)
             }
-            Piece::Rest(text) => self.text(index, text, None),
             Piece::Done(generation) => {
                 self.envelope.usage.add(&generation, index.is_multiple_of(self.n));
                 self.text(index, String::new(), Some(finish_reason(generation.finish_reason)))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::completions::TextInput;
-use super::reply::{model_name, object, respond};
+use super::reply::{model_name, object};
 use crate::app::App;
 use crate::embedding::{Embedding, embed_all};
 use crate::failure::Failure;
@@ -56,12 +56,9 @@ struct EmbeddingUsage {
     total_tokens: usize,
 }
 
-pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let mut wanted: EmbeddingBody = crate::body::read(bytes)?;
+pub(crate) async fn embeddings(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let mut wanted: EmbeddingBody = crate::body::read(&bytes)?;
     let model = model_name(app, wanted.model.take())?;
     let _guard = Hold::new(app, None);
     let is_base64 = match wanted.encoding_format.as_deref() {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::failure::Failure;
 
-/// What is sent when there is nothing to say: a comment.
+/// A comment, sent to keep a connection open.
 pub(super) const IDLE: &str = ": keep-alive\n\n";
 
 /// The end of a stream.
@@ -19,11 +19,7 @@ pub(super) const DONE: &str = "data: [DONE]\n\n";
 
 /// OpenAI's error object, with the status.
 pub(crate) fn error(failure: &Failure) -> Response {
-    let mut response = (failure.status, axum::Json(error_object(failure))).into_response();
-    if failure.status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
-    }
-    response
+    (failure.status, axum::Json(error_object(failure))).into_response()
 }
 
 fn error_object(failure: &Failure) -> Value {
@@ -50,11 +46,6 @@ fn error_object(failure: &Failure) -> Value {
     json!({ "error": object })
 }
 
-/// A handler's result as a response.
-pub(super) fn respond(result: Result<Response, Failure>) -> Response {
-    result.unwrap_or_else(|failure| error(&failure))
-}
-
 /// A response of one object.
 pub(super) fn object(value: &impl Serialize) -> Response {
     axum::Json(value).into_response()
@@ -71,23 +62,23 @@ pub(super) fn events(body: Body) -> Response {
     (headers, body).into_response()
 }
 
-/// An event without a name.
+/// An unnamed event.
 pub(super) fn event(value: &impl Serialize) -> String {
     let json = serde_json::to_string(value).expect("what is sent can be written as JSON");
     format!("data: {json}\n\n")
 }
 
-/// The event that ends a stream which has failed.
+/// The event that ends a failed stream.
 pub(super) fn error_event(failure: &Failure) -> String {
     event(&error_object(failure))
 }
 
-/// A name for something that nothing else has.
+/// A unique id.
 pub(super) fn new_id(prefix: &str) -> String {
     format!("{prefix}{:032x}", rand::random::<u128>())
 }
 
-/// Now, in seconds.
+/// The current time in seconds.
 pub(super) fn now() -> u64 {
     seconds(SystemTime::now())
 }
@@ -96,14 +87,14 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// What tells one model and program from another in their answers.
+/// Identifies the model in answers.
 pub(super) fn fingerprint(app: &App) -> String {
     format!("fp_{}", app.facts.digest.get(..10).unwrap_or("unknown"))
 }
 
-/// The model's name as the client has it; one that names none gets the one there is.
+/// The model name as the client wrote it, by default the actual one.
 ///
-/// Errors: it means another model.
+/// Errors: it is the name of another model.
 pub(super) fn model_name(app: &App, name: Option<String>) -> Result<String, Failure> {
     let name = name.filter(|name| !name.is_empty()).unwrap_or_else(|| app.facts.name.clone());
     app.check_name(&name)?;

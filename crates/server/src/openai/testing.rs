@@ -44,7 +44,7 @@ pub(super) fn played(mut format: impl Format, answer: &str, reason: FinishReason
     let mut text = format.begin();
     for piece in answer.as_bytes().chunks(3) {
         let piece = String::from_utf8(piece.to_vec()).expect("tests have ASCII");
-        text += &format.piece(0, Piece::Token { text: piece, logprobs: None });
+        text += &format.piece(0, Piece::Text { text: piece, logprobs: None, is_token: true });
     }
     text += &format.piece(0, Piece::Done(Box::new(generation(answer, reason))));
     text + &format.end()

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::operation::{JSON, Operation};
 use super::schema;
 
-/// A description on its way.
+/// A description under construction.
 #[derive(Default)]
 pub(crate) struct Description {
     /// The model's name, for examples.
@@ -17,13 +17,13 @@ pub(crate) struct Description {
     responses: Map<String, Value>,
 }
 
-/// Whose route it is, and so whose shape its errors have.
+/// The API of a route, which determines the format of its errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     Ollama,
     OpenAi,
     Anthropic,
-    /// This program's own, with OpenAI's errors.
+    /// ssd-llm's own, with OpenAI's errors.
     Own,
 }
 
@@ -37,7 +37,7 @@ impl Api {
         }
     }
 
-    /// The names of the response and of the schema of its errors.
+    /// The names of the response and the schema of its errors.
     fn error(self) -> (&'static str, &'static str) {
         match self {
             Api::Ollama => ("OllamaError", "ollama.Error"),
@@ -77,7 +77,7 @@ impl Description {
         self.paths.entry(path).or_insert_with(|| json!({}))[method] = object;
     }
 
-    /// Adds a type that reads requests, and those that it needs.
+    /// Adds a type of requests, and the types that it uses.
     pub(crate) fn request<T: ToSchema>(&mut self) -> Value {
         let mut all = vec![(T::name().into_owned(), T::schema())];
         T::schemas(&mut all);
@@ -93,7 +93,7 @@ impl Description {
         schema::reference(name)
     }
 
-    /// Adds the shape of an API's errors.
+    /// Adds the error format of an API.
     pub(crate) fn error(&mut self, api: Api, words: &str, schema: Value) {
         let schema = self.schema(api.error().1, schema);
         let error = json!({ "description": words, "content": { JSON: { "schema": schema } } });

@@ -9,13 +9,13 @@ pub(crate) const LINES: &str = "application/x-ndjson";
 pub(crate) const EVENTS: &str = "text/event-stream";
 pub(crate) const TEXT: &str = "text/plain";
 
-/// What can be wrong with any request: its head, who sends it, and its body.
+/// Errors of any request: its head, access control and its body.
 const ANY: [u16; 5] = [400, 401, 403, 408, 413];
 
-/// And with one that the engine answers.
+/// Errors of requests to the engine.
 pub(crate) const ENGINE: [u16; 3] = [404, 500, 503];
 
-/// What a method of a path does.
+/// One method of a path.
 pub(crate) struct Operation {
     pub(super) summary: &'static str,
     pub(super) body: Option<Value>,
@@ -29,27 +29,27 @@ impl Operation {
         Operation { summary, body: None, answers: Map::new(), errors: ANY.to_vec(), needs_key: true }
     }
 
-    /// The request has a body like this.
+    /// Adds a request body.
     pub(crate) fn takes(self, schema: Value, example: Value) -> Operation {
         let content = json!({ JSON: { "schema": schema, "example": example } });
         Operation { body: Some(json!({ "required": true, "content": content })), ..self }
     }
 
-    /// The answer may be of this type, and like this; if it is lines or events, each of them is.
+    /// Adds an answer of a content type; for lines and events the schema is that of each.
     pub(crate) fn gives(mut self, kind: &str, schema: Value) -> Operation {
         let schema = if kind == EVENTS { schema::event(schema) } else { schema };
         self.answer(200)["content"][kind] = json!({ "schema": schema });
         self
     }
 
-    /// The events end with one that has this text for its data.
+    /// The last event has this text as its data.
     pub(crate) fn ends_with(mut self, text: &str) -> Operation {
         let data = &mut self.answer(200)["content"][EVENTS]["schema"]["properties"]["data"];
         *data = schema::either(&[data.take(), schema::only(text)]);
         self
     }
 
-    /// The answer may be this status and nothing more.
+    /// Adds an answer without a body.
     pub(crate) fn gives_nothing(mut self, status: u16) -> Operation {
         self.answer(status);
         self
@@ -60,13 +60,13 @@ impl Operation {
         self.answers.entry(status.to_string()).or_insert_with(|| json!({ "description": words }))
     }
 
-    /// What else may go wrong.
+    /// Adds errors.
     pub(crate) fn fails(mut self, statuses: &[u16]) -> Operation {
         self.errors.extend_from_slice(statuses);
         self
     }
 
-    /// No key is needed.
+    /// Needs no API key.
     pub(crate) fn open(mut self) -> Operation {
         self.errors.retain(|status| *status != 401);
         Operation { needs_key: false, ..self }

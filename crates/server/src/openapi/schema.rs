@@ -24,17 +24,17 @@ pub(crate) fn count() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-/// A time as RFC 3339 has it.
+/// A time in RFC 3339 format.
 pub(crate) fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 
-/// This value and no other.
+/// A constant.
 pub(crate) fn only(value: &str) -> Value {
     json!({ "type": "string", "const": value })
 }
 
-/// One of these texts.
+/// One of some words.
 pub(crate) fn word(values: &[&str]) -> Value {
     json!({ "type": "string", "enum": values })
 }
@@ -43,7 +43,7 @@ pub(crate) fn list(of: Value) -> Value {
     json!({ "type": "array", "items": of })
 }
 
-/// An object whose fields have any names.
+/// An object with arbitrary field names.
 pub(crate) fn map(of: Value) -> Value {
     json!({ "type": "object", "additionalProperties": of })
 }
@@ -56,12 +56,12 @@ pub(crate) fn either(of: &[Value]) -> Value {
     json!({ "anyOf": of })
 }
 
-/// An object with these fields and no others.
+/// An object with exactly these fields.
 pub(crate) fn object(fields: Value) -> Value {
     object_with(fields, json!({}))
 }
 
-/// An object that may have more fields, but no others.
+/// An object with required and optional fields, and no others.
 pub(crate) fn object_with(required: Value, optional: Value) -> Value {
     let (Value::Object(required), Value::Object(optional)) = (required, optional) else {
         unreachable!("fields are written as an object")
@@ -72,13 +72,13 @@ pub(crate) fn object_with(required: Value, optional: Value) -> Value {
     object
 }
 
-/// An event of a stream, whose data is JSON.
+/// An event whose data is JSON.
 pub(crate) fn event(data: Value) -> Value {
     let data = json!({ "type": "string", "contentMediaType": "application/json", "contentSchema": data });
     object_with(json!({ "data": data }), json!({ "event": text() }))
 }
 
-/// What has this name among the components.
+/// A reference to a named schema.
 pub(crate) fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::super::ask::{Ask, Tools};
 use super::super::logprobs;
-use super::super::reply::{events, model_name, new_id, now, object, respond};
+use super::super::reply::{events, model_name, new_id, now, object};
 use super::super::sampling::{Sampling, max_tokens};
 use super::input::ResponsesInput;
 use super::writer::{PartsOptions, ResponseWriter};
@@ -62,13 +62,10 @@ struct Text {
     format: Option<Value>,
 }
 
-pub(crate) async fn responses(State(app): State<Arc<App>>, bytes: Bytes) -> Response {
-    respond(answer(&app, &bytes).await)
-}
-
-async fn answer(app: &Arc<App>, bytes: &Bytes) -> Result<Response, Failure> {
-    let mut wanted: ResponsesBody = crate::body::read(bytes)?;
-    let sampling: Sampling = crate::body::read(bytes)?;
+pub(crate) async fn responses(State(app): State<Arc<App>>, bytes: Bytes) -> Result<Response, Failure> {
+    let app = &app;
+    let mut wanted: ResponsesBody = crate::body::read(&bytes)?;
+    let sampling: Sampling = crate::body::read(&bytes)?;
     let model = model_name(app, wanted.model.take())?;
     let guard = Hold::new(app, None);
     check(&wanted, &sampling)?;

@@ -252,12 +252,8 @@ impl Format for ResponseWriter {
 
     fn piece(&mut self, _: usize, piece: Piece) -> String {
         match piece {
-            Piece::Token { text, logprobs, .. } => {
+            Piece::Text { text, logprobs, .. } => {
                 self.add_logprobs(logprobs.as_ref());
-                let parts = self.parts.splitter.push(&text);
-                self.show(parts)
-            }
-            Piece::Rest(text) => {
                 let parts = self.parts.splitter.push(&text);
                 self.show(parts)
             }
