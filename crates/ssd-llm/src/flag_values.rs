@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use forward::KvType;
+use jiff::SignedDuration;
 use kernels::Kernels;
 use store::{CachePolicy, IoMode};
 
@@ -56,16 +57,10 @@ pub(crate) fn not_empty(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-/// `90`, `90s`, `5m`, `1h`.
+/// `90`, `90s`, `5m`, `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = match text.char_indices().next_back() {
-        Some((at, 's')) => (&text[..at], 1.0),
-        Some((at, 'm')) => (&text[..at], 60.0),
-        Some((at, 'h')) => (&text[..at], 3600.0),
-        _ => (text, 1.0),
-    };
-    let seconds = number.parse::<f64>().map(|number| number * unit);
-    let time = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let unit = if text.ends_with(|c: char| c.is_ascii_digit()) { "s" } else { "" };
+    let time = format!("{text}{unit}").parse::<SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
     time.ok_or_else(|| "must be a duration such as 90s, 5m or 1h; omit the flag to keep the model loaded".to_owned())
 }
 

@@ -8,17 +8,10 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// Exit status after a second Ctrl-C: 128 plus the number of the signal, as in shells.
 const INTERRUPTED: i32 = 130;
 
-/// Starts to handle Ctrl-C.
+/// Starts to handle Ctrl-C, which sets `stop` too.
 ///
 /// Errors: the system refuses the handler.
-pub(crate) fn listen() -> Result<(), ctrlc::Error> {
-    listen_and_stop(&Arc::default())
-}
-
-/// The same, and sets `stop` too.
-///
-/// Errors: the system refuses the handler.
-pub(crate) fn listen_and_stop(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
+pub(crate) fn listen(stop: &Arc<AtomicBool>) -> Result<(), ctrlc::Error> {
     let stop = Arc::clone(stop);
     ctrlc::set_handler(move || {
         stop.store(true, Ordering::Relaxed);

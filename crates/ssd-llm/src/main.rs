@@ -12,6 +12,7 @@ mod measured;
 mod output;
 mod plot;
 mod progress;
+mod screen;
 mod size;
 mod usage;
 

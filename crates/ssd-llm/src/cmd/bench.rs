@@ -41,7 +41,7 @@ const BUDGET_STEP: u64 = 1 << 20;
 /// Prints a table or a JSON object, and draws a plot if asked to.
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     args.plot.as_deref().map_or(Ok(()), check_plot)?;
-    interrupt::listen()?;
+    interrupt::listen(&Arc::default())?;
     let file = ModelFile::open(&args.model)?;
     let bench = Bench::new(args, &file)?;
     let budgets = bench.budgets(&file)?;

@@ -4,19 +4,18 @@
 //! commands; Ctrl-C ends an answer, Ctrl-D the conversation. If standard input is not a terminal, each line is a turn.
 
 use std::io::{BufRead, ErrorKind, IsTerminal};
-use std::ops::ControlFlow;
 
 use anyhow::{Context, bail};
-use engine::{Engine, EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile};
-use model::{ChatTemplate, EncodeOptions, RenderOptions};
+use engine::{Engine, FinishReason, GenerateRequest, Limits, ModelFile};
+use model::ChatTemplate;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
 use crate::cmd::cache::use_folder;
-use crate::cmd::run::flag_error;
+use crate::cmd::run::{encode_rendered, flag_error};
 use crate::flags::ChatArgs;
-use crate::progress::Progress;
+use crate::screen::generate;
 use crate::usage::Usage;
 use crate::{interrupt, output};
 
@@ -49,7 +48,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         usize::try_from(loaded.plan.budget.kv_bytes).unwrap_or(usize::MAX) / loaded.model.page_bytes().max(1);
     let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages });
     use_folder(&args.cache, &file, &options, &mut engine)?;
-    interrupt::listen_and_stop(&engine.loaded.stop)?;
+    interrupt::listen(&engine.loaded.stop)?;
     let request = GenerateRequest {
         max_tokens: args.max_tokens,
         sampling,
@@ -76,7 +75,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         }
     }
     if let Err(error) = talk.engine.save() {
-        output::say(&format!("warning: the prompt cache was not saved: {error}"));
+        output::say(&format!("warning: cannot write the prompt cache: {error}"));
     }
     // At a terminal somebody has seen it; a script sees the status.
     if n_failed > 0 && !lines.is_terminal() {
@@ -155,41 +154,11 @@ impl Talk {
 
     /// Answers the last message.
     fn answer(&mut self) -> anyhow::Result<()> {
-        let rendered = self.template.render(&RenderOptions::new(&self.messages))?;
-        let tokenizer = &self.engine.loaded.tokenizer;
-        let has_bos = tokenizer.bos().is_some_and(|bos| rendered.starts_with(tokenizer.token_text(bos).as_ref()));
-        let prompt = tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true });
+        let prompt = encode_rendered(&self.template, &self.messages, &self.engine.loaded.tokenizer)?;
         let request = GenerateRequest { prompt, ..self.request.clone() };
-        let mut progress = Progress::new(&self.engine.loaded.bytes_read);
-        let mut failed = None;
-        let mut show = |event: Event<'_>| {
-            match event {
-                Event::Prefill { done, total } => progress.prefill(done, total),
-                Event::Token { text, .. } | Event::Rest { text } if !text.is_empty() => {
-                    progress.clear();
-                    match output::print(text) {
-                        Ok(true) => {}
-                        Ok(false) => return ControlFlow::Break(()),
-                        Err(error) => {
-                            failed = Some(error);
-                            return ControlFlow::Break(());
-                        }
-                    }
-                }
-                _ => {}
-            }
-            if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let result = self.engine.run(&request, &mut show);
-        progress.clear();
+        let generation = generate(&mut self.engine, &request, false);
         interrupt::forget(&self.engine.loaded.stop);
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let generation = result?;
-        if !generation.text.ends_with('\n') {
-            output::print("\n")?;
-        }
+        let generation = generation?;
         if generation.finish_reason == FinishReason::Length {
             output::say("(cut: the limit of tokens was reached, or the context is full)");
         }

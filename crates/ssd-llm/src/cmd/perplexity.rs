@@ -1,6 +1,7 @@
 //! `perplexity`: how well a model predicts a text.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use anyhow::Context;
 use engine::{EngineOptions, ModelFile, ScoreRequest, score};
@@ -30,7 +31,7 @@ pub(crate) fn run(args: &PerplexityArgs) -> anyhow::Result<()> {
     let tokens = loaded.tokenizer.encode(&text, EncodeOptions { add_special: true, parse_special: false });
     // If texts start with BOS, so does every window.
     let bos = loaded.tokenizer.bos().filter(|bos| tokens.first() == Some(bos));
-    interrupt::listen()?;
+    interrupt::listen(&Arc::default())?;
 
     let progress = Progress::new(&loaded.bytes_read);
     let request = ScoreRequest { tokens: &tokens, window, bos, logprobs: args.logprobs };

@@ -99,11 +99,7 @@ impl Planned {
             bytes("lent", budget.lent_bytes, "by pinned weights to long prompts during prefill"),
             bytes("needed", plan.minimum_budget_bytes, "smallest budget that works"),
             Some(("disk", rate(speed.disk_bytes_per_second), "measured just now".to_owned())),
-            Some((
-                "processor",
-                rate(speed.compute_bytes_per_second),
-                "of weights for one token, measured just now".to_owned(),
-            )),
+            Some(("processor", rate(speed.compute_bytes_per_second), "for one token, measured just now".to_owned())),
             Some(("predicted", tokens(self.predicted), String::new())),
             self.predicted_with_more.map(|rate| ("1 GiB more", tokens(rate), "predicted".to_owned())),
         ];

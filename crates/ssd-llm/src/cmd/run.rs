@@ -1,18 +1,15 @@
 //! `run`: answers one prompt.
 
 use std::io::{IsTerminal, Read};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use anyhow::Context;
-use engine::{Engine, EngineOptions, Event, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError};
+use engine::{Engine, EngineOptions, FinishReason, GenerateRequest, Limits, ModelFile, SamplingError};
 use model::{ChatTemplate, EncodeOptions, RenderOptions, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::cmd::cache::use_folder;
 use crate::flags::RunArgs;
-use crate::progress::Progress;
+use crate::screen::generate;
 use crate::usage::Usage;
 use crate::{grammar, interrupt, output};
 
@@ -38,15 +35,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<()> {
         overflow: args.engine.overflow(args.context_shift),
         pooling: None,
     };
-    interrupt::listen_and_stop(&loaded.stop)?;
-    let mut screen = Screen::new(args.json, &loaded.bytes_read);
+    interrupt::listen(&loaded.stop)?;
     let cache_pages = loaded.model.kv().n_pages();
     let mut engine = Engine::new(loaded, Limits { max_batch: 1, max_queue: 1, cache_pages });
     use_folder(&args.cache, &file, &options, &mut engine)?;
-    let result = engine.run(&request, &mut |event| screen.show(event));
-    screen.progress.clear();
-    let generation = result?;
-    screen.finish()?;
+    let generation = generate(&mut engine, &request, args.json)?;
     if generation.finish_reason != FinishReason::Cancelled
         && let Err(error) = engine.save()
     {
@@ -104,72 +97,17 @@ fn prompt_tokens(
     let mut messages: Vec<Value> = Vec::new();
     messages.extend(args.system.as_ref().map(|system| json!({ "role": "system", "content": system })));
     messages.push(json!({ "role": "user", "content": text }));
-    let rendered = template.render(&RenderOptions::new(&messages))?;
+    encode_rendered(template, &messages, tokenizer)
+}
+
+/// The tokens of a rendered conversation.
+pub(crate) fn encode_rendered(
+    template: &ChatTemplate,
+    messages: &[Value],
+    tokenizer: &Tokenizer,
+) -> anyhow::Result<Vec<u32>> {
+    let rendered = template.render(&RenderOptions::new(messages))?;
     // Most templates write the BOS token themselves; it must not be doubled.
-    let has_bos =
-        tokenizer.bos().is_some_and(|bos| rendered.as_bytes().starts_with(tokenizer.token_text(bos).as_bytes()));
+    let has_bos = tokenizer.bos().is_some_and(|bos| rendered.starts_with(tokenizer.token_text(bos).as_ref()));
     Ok(tokenizer.encode(&rendered, EncodeOptions { add_special: !has_bos, parse_special: true }))
-}
-
-/// Prints text as it comes, and a progress line where that does not get in the way of the text.
-struct Screen {
-    json: bool,
-    progress: Progress,
-    /// Text and progress share a terminal, so the line is cleared when text comes.
-    shared: bool,
-    ends_with_newline: bool,
-    error: Option<anyhow::Error>,
-}
-
-impl Screen {
-    fn new(json: bool, bytes_read: &Arc<AtomicU64>) -> Screen {
-        let shared = !json && std::io::stdout().is_terminal();
-        Screen { json, progress: Progress::new(bytes_read), shared, ends_with_newline: false, error: None }
-    }
-
-    fn show(&mut self, event: Event) -> ControlFlow<()> {
-        match event {
-            Event::Prefill { done, total } => self.progress.prefill(done, total),
-            Event::Token { text, .. } => {
-                if self.shared {
-                    self.progress.clear();
-                } else {
-                    self.progress.token();
-                }
-                return self.text(text);
-            }
-            Event::Rest { text } => return self.text(text),
-            Event::Interrupted => {}
-        }
-        stop_if(interrupt::asked())
-    }
-
-    fn text(&mut self, text: &str) -> ControlFlow<()> {
-        if self.json || text.is_empty() {
-            return stop_if(interrupt::asked());
-        }
-        self.ends_with_newline = text.ends_with('\n');
-        match output::print(text) {
-            Ok(open) => stop_if(!open || interrupt::asked()),
-            Err(error) => {
-                self.error = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    /// Ends the last line, so that neither the statistics nor a shell's prompt continue it.
-    fn finish(self) -> anyhow::Result<()> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
-        if !self.json && !self.ends_with_newline {
-            output::print("\n")?;
-        }
-        Ok(())
-    }
-}
-
-fn stop_if(stop: bool) -> ControlFlow<()> {
-    if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -107,7 +107,7 @@ fn a_folder_that_cannot_be_used_is_refused() {
 #[test]
 #[cfg(unix)]
 fn killed_at_any_moment() {
-    let kills = std::env::var("SSD_LLM_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20);
+    let kills = std::env::var("SSD_LLM_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     let (model, folder) = (Tiny::plain(), tempfile::tempdir().unwrap());
     let cache = format!("--prompt-cache={}", folder.path().display());
     let begun = Instant::now();
