@@ -68,11 +68,11 @@ pub(crate) struct RunArgs {
     /// With --json, report each token's log-probability and the N most likely alternatives
     #[arg(long, value_name = "N", requires = "json", allow_negative_numbers = true)]
     pub(crate) logprobs: Option<usize>,
-    #[command(flatten)]
-    pub(crate) cache: CacheFlags,
     /// When the context is full, discard the oldest tokens after the first --sink-tokens (4 by default) instead of stopping
     #[arg(long)]
     pub(crate) context_shift: bool,
+    #[command(flatten)]
+    pub(crate) cache: CacheFlags,
     #[command(flatten)]
     pub(crate) grammar: GrammarFlags,
     #[command(flatten)]

@@ -17,9 +17,9 @@ use crate::support::{
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// A prompt of about 850 tokens, of which a few hundred fit.
+/// A prompt of about 1,700 tokens, of which a few hundred fit.
 fn arguments<'a>(model: &'a str, prompt: &'a str) -> [&'a str; 12] {
-    ["run", model, "--raw", "-p", prompt, "-n", "12", "--temperature", "0", "--ctx", "1024", "--json"]
+    ["run", model, "--raw", "-p", prompt, "-n", "12", "--temperature", "0", "--ctx", "2048", "--json"]
 }
 
 /// A tiny model with much to keep of each token, and arguments with which a share of 8 MiB is half of it.
@@ -41,12 +41,12 @@ fn a_long_prompt_is_answered_the_same_and_the_file_is_gone() {
     let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
     let inside = folder.path().join("made when missing");
     let spill = format!("--mmap-kv={}", text_of(&inside));
-    let prompt = prose(3700);
+    let prompt = prose(7500);
     let with = |flags: &[&str]| json(&[&arguments(&model, prompt)[..11], &["--logprobs", "3"], flags].concat());
     let whole = with(&["--memory-budget", "300M"]);
-    assert!(number(&whole, "prompt_tokens") > 750.0);
+    assert!(number(&whole, "prompt_tokens") > 1500.0);
     assert_eq!(number(&whole, "io.bytes_per_token"), 0.0);
-    let spilled = with(&["--memory-budget", "180M", &spill, "--kv-budget", "14M"]);
+    let spilled = with(&["--memory-budget", "180M", &spill, "--kv-budget", "24M"]);
     assert_eq!(ids(&spilled["tokens"]), ids(&whole["tokens"]));
     assert_eq!(spilled["logprobs"], whole["logprobs"]);
     // Each token reads what is in the file, which is counted.
@@ -55,9 +55,9 @@ fn a_long_prompt_is_answered_the_same_and_the_file_is_gone() {
     assert!(inside.is_dir() && names(&inside).is_empty(), "{:?}", names(&inside));
     // What was computed can be kept, and goes back into the file when it is restored.
     let cache = format!("--prompt-cache={}", text_of(&folder.path().join("prompts")));
-    with(&[&spill, "--kv-budget", "14M", &cache]);
-    let restored = with(&[&spill, "--kv-budget", "14M", &cache]);
-    assert!(number(&restored, "cached_tokens") > 750.0, "{restored}");
+    with(&[&spill, "--kv-budget", "24M", &cache]);
+    let restored = with(&[&spill, "--kv-budget", "24M", &cache]);
+    assert!(number(&restored, "cached_tokens") > 1500.0, "{restored}");
     // One token of the prompt is computed where there were many, in the other order of sums.
     assert_eq!(ids(&restored["tokens"])[0], ids(&whole["tokens"])[0]);
 }
@@ -85,8 +85,8 @@ fn the_plan_shows_what_is_in_memory_and_what_is_not() {
 fn a_program_that_is_killed_leaves_nothing_behind() {
     let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
     let spill = format!("--mmap-kv={}", text_of(folder.path()));
-    let flags = ["--memory-budget", "180M", &spill, "--kv-budget", "14M"];
-    let child = spawn(&[&arguments(&model, prose(3700))[..], &flags].concat());
+    let flags = ["--memory-budget", "180M", &spill, "--kv-budget", "24M"];
+    let child = spawn(&[&arguments(&model, prose(7500))[..], &flags].concat());
     let (id, begun) = (child.id(), std::time::Instant::now());
     // Into the prompt, as far as the system tells who has the file open.
     while cfg!(target_os = "linux") && !has_open(id, folder.path()) && begun.elapsed() < Duration::from_secs(60) {
@@ -140,20 +140,20 @@ fn shares_and_folders_that_cannot_be_are_refused() {
 fn servers_and_conversations_spill_too() {
     let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
     let spill = format!("--mmap-kv={}", text_of(folder.path()));
-    let few = [&spill, "--kv-budget=20M", "--memory-budget=200M"];
-    let prompt = prose(3400);
-    let run = json(&["run", &model, "--raw", "-p", prompt, "-n12", "--temperature=0", "--ctx=1024"]);
-    let server = Server::start(&model, &[&few[..], &["--ctx=1024", "--max-batch=2", "--name=smol"]].concat());
+    let few = [&spill, "--kv-budget=40M", "--memory-budget=200M"];
+    let prompt = prose(7000);
+    let run = json(&["run", &model, "--raw", "-p", prompt, "-n12", "--temperature=0", "--ctx=2048"]);
+    let server = Server::start(&model, &[&few[..], &["--ctx=2048", "--max-batch=2", "--name=smol"]].concat());
     let options = object!({ "temperature": 0, "num_predict": 12 });
     let body = object!({ "model": "smol", "prompt": prompt, "raw": true, "stream": false, "options": options });
     assert_eq!(server.post("/api/generate", &body).json()["response"], run["text"]);
     // One context alone is larger than what memory has for both.
-    assert!(server.stat("/kv/n_pages") * server.stat("/kv/page_bytes") > 2.0 * 20.0 * MIB);
+    assert!(server.stat("/kv/n_pages") * server.stat("/kv/page_bytes") > 2.0 * 40.0 * MIB);
     assert_eq!(server.end().code, Some(0));
 
     let turns = format!("{} Who is this about?\nAnd where?\n", prompt.replace('\n', " "));
     let said = |flags: &[&str]| {
-        let fixed = ["chat", &model, "-n12", "--temperature=0", "--ctx=1024"];
+        let fixed = ["chat", &model, "-n12", "--temperature=0", "--ctx=2048"];
         call_with_stdin(&[&fixed[..], flags].concat(), turns.as_bytes()).text()
     };
     assert_eq!(said(&few), said(&["--memory-budget=400M"]));
