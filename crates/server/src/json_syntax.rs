@@ -61,7 +61,7 @@ fn open_brackets(text: &[u8]) -> (Vec<u8>, u8) {
             b'}' | b']' => drop(open.pop()),
             _ => {}
         }
-        if !byte.is_ascii_whitespace() && !(in_string && byte != b'"') {
+        if !(byte.is_ascii_whitespace() || in_string && byte != b'"') {
             last = byte;
         }
     }
@@ -89,7 +89,7 @@ fn has_half_a_pair(text: &[u8]) -> bool {
 /// Whether a text ends with a number that no 64-bit float holds.
 fn is_too_large(text: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
-    let text = text.strip_suffix(&[b',']).unwrap_or(text);
+    let text = text.strip_suffix(b",").unwrap_or(text);
     let start = text.iter().rposition(|byte| !is_part(byte)).map_or(0, |at| at + 1);
     std::str::from_utf8(&text[start..]).is_ok_and(|number| number.parse().is_ok_and(f64::is_infinite))
 }
