@@ -5,8 +5,10 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 
+use super::finding::Finding;
+use super::manifest;
 use super::tokens::{each_level, idents, is_ident};
-use super::{Finding, Tree, manifest};
+use super::tree::Tree;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();

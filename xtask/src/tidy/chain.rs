@@ -4,8 +4,9 @@
 //! development dependency only. A crate outside the chain (xtask, the fuzz targets) may use the chain, never the reverse. A
 //! folder under `crates/` that the chain does not name is found too, so that a new crate gets its place.
 
+use super::finding::Finding;
 use super::manifest::{self, Dependency, Manifest};
-use super::{Finding, Tree};
+use super::tree::Tree;
 
 /// The crates from the bottom to the top.
 const CHAIN: &[&str] = &["kernels", "model", "store", "forward", "engine", "server", "ssd-llm"];

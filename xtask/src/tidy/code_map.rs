@@ -4,7 +4,8 @@
 //! the folder in the last `###` heading. Each must exist, and each folder of `crates/` must have a heading.
 //! Whether the words beside a path are true is left to the reader.
 
-use super::{Finding, Tree};
+use super::finding::Finding;
+use super::tree::Tree;
 
 const DOCUMENT: &str = "ARCHITECTURE.md";
 const SECTION: &str = "## Code map";

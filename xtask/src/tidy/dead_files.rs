@@ -7,17 +7,19 @@
 use std::collections::BTreeSet;
 
 use proc_macro2::TokenTree;
-use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
 
+use super::finding::Finding;
 use super::links::join;
 use super::tokens::{each_level, is_ident, is_punct};
-use super::tree::RustFile;
-use super::{Finding, Tree, manifest};
+use super::tree::{RustFile, Tree};
+use super::{manifest, modules};
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut reached = BTreeSet::new();
-    for target in targets(tree) {
-        reach(tree, target, &mut reached);
+    for module in targets(tree).iter().flat_map(|target| modules::of_root(tree, target)) {
+        if reached.insert(module.file.path.clone()) {
+            reached.extend(included(module.file));
+        }
     }
     let dead = tree.rust().iter().filter(|file| !reached.contains(&file.path));
     dead.map(|file| Finding::new(&file.path, 1, "no target and no `mod` reaches this file")).collect()
@@ -39,66 +41,14 @@ fn targets(tree: &Tree) -> Vec<String> {
     found
 }
 
-fn reach(tree: &Tree, path: String, reached: &mut BTreeSet<String>) {
-    let Some(file) = tree.rust().iter().find(|file| file.path == path) else { return };
-    if !reached.insert(path) {
-        return;
-    }
-    for next in next_files(file) {
-        reach(tree, next, reached);
-    }
-}
-
-/// The places where the modules that `file` declares may lie, and the files that it includes.
-fn next_files(file: &RustFile) -> Vec<String> {
-    let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
-    let mut found: Vec<String> = included(file).iter().filter_map(|path| join(folder, path)).collect();
-    let Ok(syntax) = &file.syntax else { return found };
-    let stem = name.trim_end_matches(".rs");
-    // A target may have any name and is then its own module root, so both folders are looked in.
-    for own in [folder.to_string(), format!("{folder}/{stem}")] {
-        declared(&syntax.items, folder, &own, &mut found);
-    }
-    found
-}
-
-fn declared(items: &[Item], file_folder: &str, own: &str, found: &mut Vec<String>) {
-    for item in items {
-        let Item::Mod(module) = item else { continue };
-        let name = module.ident.to_string();
-        let name = name.trim_start_matches("r#");
-        match (&module.content, stated_path(module)) {
-            (Some((_, inner)), _) => declared(inner, file_folder, &format!("{own}/{name}"), found),
-            (None, Some(path)) => found.extend(join(file_folder, &path)),
-            (None, None) => found.extend([format!("{own}/{name}.rs"), format!("{own}/{name}/mod.rs")].map(trim)),
-        }
-    }
-}
-
-fn trim(path: String) -> String {
-    path.trim_start_matches('/').to_string()
-}
-
-fn stated_path(module: &ItemMod) -> Option<String> {
-    module.attrs.iter().find_map(path_of_attribute)
-}
-
-fn path_of_attribute(attribute: &Attribute) -> Option<String> {
-    let Meta::NameValue(pair) = &attribute.meta else { return None };
-    let Expr::Lit(literal) = &pair.value else { return None };
-    match &literal.lit {
-        Lit::Str(path) if pair.path.is_ident("path") => Some(path.value()),
-        _ => None,
-    }
-}
-
+/// The paths of the files that `file` includes.
 fn included(file: &RustFile) -> Vec<String> {
     let mut found = Vec::new();
     each_level(&file.tokens, &mut |level| {
         for call in level.windows(3) {
             let TokenTree::Group(argument) = &call[2] else { continue };
             if is_ident(&call[0], "include") && is_punct(&call[1], '!') {
-                found.push(argument.stream().to_string().trim_matches('"').to_string());
+                found.extend(join(file.folder(), argument.stream().to_string().trim_matches('"')));
             }
         }
     });

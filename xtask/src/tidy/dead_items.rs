@@ -13,11 +13,12 @@ use std::collections::HashSet;
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{Attribute, ImplItem, Item, ItemImpl, Type, Visibility};
+use syn::{ImplItem, Item, ItemImpl, Type, Visibility};
 
+use super::finding::Finding;
+use super::modules::is_test;
 use super::tokens::{idents, is_ident, is_punct};
-use super::tree::RustFile;
-use super::{Finding, Tree};
+use super::tree::{RustFile, Tree};
 
 /// A public item, or a private one that shows types of its file.
 struct Declared {
@@ -134,15 +135,6 @@ fn declare_trait_impl(block: &ItemImpl) -> Option<Declared> {
 
 fn is_public(visibility: &Visibility) -> bool {
     matches!(visibility, Visibility::Public(_))
-}
-
-/// Whether attributes say `#[test]` or `#[cfg(test)]`.
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let tokens = idents(&attribute.meta.to_token_stream());
-        attribute.path().is_ident("test")
-            || (attribute.path().is_ident("cfg") && tokens.len() == 2 && tokens[1] == "test")
-    })
 }
 
 fn names(tokens: &TokenStream) -> HashSet<String> {

@@ -3,9 +3,10 @@
 //! `git`, a registry of one's own, and paths that leave the repository are found in manifests, and any other source in
 //! `Cargo.lock`: a fresh clone builds anywhere.
 
+use super::finding::Finding;
 use super::links::join;
 use super::manifest::{self, Dependency, Manifest};
-use super::{Finding, Tree};
+use super::tree::Tree;
 
 const PUBLIC_REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 

@@ -8,9 +8,9 @@ use proc_macro2::TokenTree;
 use syn::visit::{self, Visit};
 use syn::{Field, Meta};
 
+use super::finding::Finding;
 use super::tokens::{is_ident, is_punct};
-use super::tree::RustFile;
-use super::{Finding, Tree};
+use super::tree::{RustFile, Tree};
 
 const CRATE: &str = "crates/ssd-llm/";
 

@@ -1,6 +1,7 @@
 //! Every Rust file opens with a `//!` that says what it is for.
 
-use super::{Finding, Tree};
+use super::finding::Finding;
+use super::tree::Tree;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let headless = tree.rust().iter().filter(|file| !file.text.starts_with("//!"));

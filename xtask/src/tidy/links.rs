@@ -3,7 +3,8 @@
 //! Inline links, images and reference definitions are checked outside code. Links to the web are not followed; of a link
 //! with an anchor only the file is checked.
 
-use super::{Finding, Tree};
+use super::finding::Finding;
+use super::tree::Tree;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::Tree;
+use super::tree::Tree;
 
 /// One `Cargo.toml`.
 pub(super) struct Manifest<'a> {

@@ -4,8 +4,9 @@
 //! text of sources, scripts and manifests, comments included; the macros of the same meaning in the tokens of Rust files.
 //! Prose is not searched.
 
+use super::finding::Finding;
 use super::tokens::{each_level, is_punct};
-use super::{Finding, Tree};
+use super::tree::Tree;
 use proc_macro2::TokenTree;
 
 const SEARCHED: &[&str] = &[".rs", ".sh", ".py", ".toml", ".ci/run", "justfile"];

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Context;
 use proc_macro2::TokenStream;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Folders that hold what was built, fetched or found, at any depth.
 const SKIPPED: &[&str] = &["target", "models", "corpus", "artifacts", "__pycache__", "node_modules"];
@@ -28,6 +28,23 @@ pub(super) struct RustFile {
     pub(super) text: String,
     pub(super) tokens: TokenStream,
     pub(super) syntax: syn::Result<syn::File>,
+}
+
+impl RustFile {
+    /// The folder that the file lies in, without a slash at its end.
+    pub(super) fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// Whether the file is a table of contents by its name.
+    pub(super) fn is_contents(&self) -> bool {
+        ["lib.rs", "mod.rs"].contains(&self.path.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// Its items; none when it does not parse.
+    pub(super) fn items(&self) -> &[syn::Item] {
+        self.syntax.as_ref().map_or(&[], |syntax| &syntax.items)
+    }
 }
 
 /// All files of the repository.
@@ -74,6 +91,11 @@ impl Tree {
     /// Every Rust file.
     pub(super) fn rust(&self) -> &[RustFile] {
         &self.rust
+    }
+
+    /// The Rust file `path`.
+    pub(super) fn rust_file(&self, path: &str) -> Option<&RustFile> {
+        self.rust.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| &self.rust[at])
     }
 
     /// The text of the file `path`.
@@ -152,6 +174,6 @@ mod tests {
     fn the_repository_itself_is_read() {
         let tree = Tree::read(crate::top()).unwrap();
         assert!(tree.has("xtask/src/tidy/tree.rs") && tree.has("Cargo.toml"));
-        assert!(!tree.has("target") && !tree.has(".git"));
+        assert!(!tree.has("target") && !tree.has(".git/HEAD"));
     }
 }

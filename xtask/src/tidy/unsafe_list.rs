@@ -4,8 +4,9 @@
 //! share, aligned slots, the system calls of readers, and how the fuzzer counts. Any token `unsafe` counts: blocks,
 //! functions, impls, attributes, and tests too.
 
+use super::finding::Finding;
 use super::tokens::idents;
-use super::{Finding, Tree};
+use super::tree::Tree;
 
 /// Files and, where they end in `/`, folders that may contain `unsafe`.
 const ALLOWED: &[&str] = &[
