@@ -1,20 +1,14 @@
 //! Many requests at once on a real forward pass say what each says alone, to the last bit of every probability.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::{Engine, EngineOptions, Finished, GenerateRequest, Generation, Limits, LoadedModel, ModelFile};
 use kernels::Kernels;
-use testkit::{TinySpec, temp_model};
+use testkit::{TinySpec, real_model, temp_model};
 
 const MODELS: [&str; 2] =
     ["qwen2 type=Q4_0 type.ffn_down=Q8_0", "llama dim=256 head_dim=64 rope_dim=64 ffn=256 type=Q4_K type.attn_v=Q6_K"];
-
-/// The file that `SSD_LLM_TEST_MODEL` names, else the one that `scripts/get-model.sh` fetches.
-fn real_model() -> PathBuf {
-    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    std::env::var_os("SSD_LLM_TEST_MODEL").map_or_else(fetched, PathBuf::from)
-}
 
 fn load(path: &Path, kernels: &'static Kernels, max_sequences: usize) -> LoadedModel {
     let options = EngineOptions { ctx: Some(128), threads: 2, kernels, max_sequences, ..EngineOptions::default() };
@@ -56,7 +50,7 @@ fn eight_at_once_say_what_each_says_alone() {
             check(&path, kernels);
         }
     }
-    check(&real_model(), Kernels::detect());
+    check(real_model!().as_ref(), Kernels::detect());
 }
 
 fn check(path: &Path, kernels: &'static Kernels) {
@@ -79,7 +73,8 @@ fn check(path: &Path, kernels: &'static Kernels) {
 
 #[test]
 fn a_thousand_random_steps_leave_no_page_behind() {
-    let loaded = load(&real_model(), Kernels::detect(), 3);
+    let path = temp_model(&TinySpec::from_line(MODELS[0]).build().gguf_bytes());
+    let loaded = load(&path, Kernels::detect(), 3);
     let mut engine = Engine::new(loaded, Limits { max_batch: 3, max_queue: 8, cache_pages: 2 });
     let mut state = 5u64;
     let mut random = |n: u64| {

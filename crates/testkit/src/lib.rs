@@ -5,12 +5,14 @@
 //! - [`mod@reference`]: its logits in f64, straight from the definitions.
 //! - [`compare`]: distances between an engine's logits and the reference's.
 //! - [`temp_model()`]: a model file that is deleted at the end of a test.
+//! - [`real_model()`]: the real model, or one line that says how to get it.
 //! - [`write_parts()`]: the files of a split model.
 
 pub mod compare;
 mod gguf_value;
 mod gguf_writer;
 mod random_matrix;
+mod real_model;
 pub mod reference;
 mod split_files;
 mod temp_model;
@@ -23,6 +25,7 @@ mod tiny_vocab;
 pub use gguf_value::{GgufElement, GgufValue, ggml_type};
 pub use gguf_writer::GgufWriter;
 pub use random_matrix::Matrix;
+pub use real_model::real_model;
 pub use split_files::write_parts;
 pub use temp_model::temp_model;
 pub use tensor_type::TensorType;

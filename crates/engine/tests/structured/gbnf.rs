@@ -75,7 +75,7 @@ fn gbnf(text: &str) -> Grammar {
 
 /// On a vocabulary of bytes and on one where tokens span whatever they like.
 fn check(text: &str, right: &[&str], wrong: &[&str]) {
-    for judge in [Judge::tiny(), Judge::real()] {
+    for judge in Judge::all() {
         judge.check(&gbnf(text), right, wrong);
     }
 }

@@ -7,6 +7,7 @@ use std::thread;
 
 use engine::{Grammar, SamplingOptions};
 use serde_json::{Map, Value, json};
+use testkit::real_model;
 
 use crate::support::Judge;
 
@@ -107,7 +108,7 @@ fn follow(judge: &Judge, grammar: &Grammar) -> Result<(), engine::EngineError> {
 }
 
 fn follow_all(grammars: Vec<Grammar>) {
-    let judge = Judge::real();
+    let judge = Judge::of_file(real_model!().as_ref());
     let small = thread::Builder::new().stack_size(1 << 20);
     let run = move || {
         for grammar in &grammars {

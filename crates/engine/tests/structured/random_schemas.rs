@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use engine::{FinishReason, GenerateRequest, Grammar, SamplingOptions};
-use testkit::{TinySpec, temp_model};
+use testkit::{TinySpec, real_model, temp_model};
 
 use crate::random_schema::random_schema;
-use crate::support::{Judge, assert_valid, load, real_model, run_all};
+use crate::support::{Judge, assert_valid, load, run_all};
 
 fn check(path: &Path, seeds: std::ops::Range<u64>, ctx: usize) {
     let judge = Judge::of_file(path);
@@ -41,5 +41,5 @@ fn two_hundred_schemas_on_a_random_model() {
 
 #[test]
 fn schemas_on_the_real_model() {
-    check(&real_model(), 200..216, 1024);
+    check(real_model!().as_ref(), 200..216, 1024);
 }

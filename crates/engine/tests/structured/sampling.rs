@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use engine::{FinishReason, GenerateRequest, Grammar, Sampler, SamplingOptions};
-use testkit::{TinySpec, temp_model};
+use testkit::{TinySpec, real_model, temp_model};
 
-use crate::support::{Judge, load, real_model, run_all};
+use crate::support::{Judge, load, run_all};
 
 /// Logits without a pattern.
 fn noise(n: usize) -> Vec<f32> {
@@ -14,7 +14,7 @@ fn noise(n: usize) -> Vec<f32> {
 
 #[test]
 fn the_best_allowed_token_is_taken_at_temperature_zero() {
-    let judge = Judge::real();
+    let judge = Judge::of_file(real_model!().as_ref());
     let logits = noise(judge.tokenizer.vocab_len());
     for text in ["[a-z]{5}x", "(?s:.)*", "zebra|zoo"] {
         let mut constraint = judge.compile(&Grammar::Regex(text.to_owned()));
@@ -80,8 +80,8 @@ fn a_limit_and_a_stop_text_end_it_before() {
 
 #[test]
 fn requests_with_and_without_a_constraint_share_passes() {
-    let judge = Judge::real();
-    let mut loaded = load(&real_model(), 256);
+    let judge = Judge::of_file(real_model!().as_ref());
+    let mut loaded = load(real_model!().as_ref(), 256);
     let sampling = SamplingOptions { temperature: 0.0, ..SamplingOptions::default() };
     let prompt = judge.tokenizer.encode("The capital of France is", model::EncodeOptions::default());
     let plain = GenerateRequest { prompt, max_tokens: Some(12), sampling, ..GenerateRequest::default() };

@@ -10,7 +10,7 @@ fn schema(schema: Value) -> Grammar {
 }
 
 fn check(json: Value, right: &[&str], wrong: &[&str]) {
-    for judge in [Judge::tiny(), Judge::real()] {
+    for judge in Judge::all() {
         judge.check(&schema(json.clone()), right, wrong);
     }
 }
@@ -97,7 +97,7 @@ fn what_is_not_supported_is_refused_unless_the_schema_says_otherwise() {
 
 #[test]
 fn any_json_object_is_an_object() {
-    for judge in [Judge::tiny(), Judge::real()] {
+    for judge in Judge::all() {
         judge.check(&Grammar::Json, &["{}", r#"{"a": [1, {"b": null}], "c": "d"}"#], &["[]", "1", "{", "{\"a\"}"]);
     }
     check(json!(true), &["1", "[{}]"], &["x"]);
@@ -134,7 +134,7 @@ fn a_schema_that_is_wrong_says_why() {
 
 #[test]
 fn regular_expressions_match_all_of_a_text() {
-    for judge in [Judge::tiny(), Judge::real()] {
+    for judge in Judge::all() {
         let date = Grammar::Regex(r"[0-9]{4}-(0[1-9]|1[0-2])/\w+".to_owned());
         judge.check(&date, &["2024-12/é", "0000-01/abc"], &["2024-13/a", "2024-12/", "x2024-12/a", "2024-12/a "]);
         judge.check(&Grammar::Regex("yes|no".to_owned()), &["yes", "no"], &["", "yesno", "maybe"]);
@@ -145,7 +145,7 @@ fn regular_expressions_match_all_of_a_text() {
 #[test]
 fn lark_has_rules_and_schemas() {
     let lark = "start: \"<\" WORD \">\" %json { \"type\": \"boolean\" }\nWORD: /[a-z]+/".to_owned();
-    for judge in [Judge::tiny(), Judge::real()] {
+    for judge in Judge::all() {
         judge.check(&Grammar::Lark(lark.clone()), &["<ab>true"], &["<>true", "<ab>", "<AB>true"]);
     }
     assert!(Judge::tiny().problem(&Grammar::Lark("start: nothing".to_owned())).contains("nothing"));

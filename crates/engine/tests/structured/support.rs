@@ -1,7 +1,7 @@
 //! Texts against grammars, and models under them.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use engine::{
     Constraint, Engine, EngineOptions, Finished, GenerateRequest, Grammar, GrammarCompiler, Limits, ModelFile,
@@ -9,13 +9,7 @@ use engine::{
 };
 use model::{EncodeOptions, Tokenizer};
 use serde_json::Value;
-use testkit::{TinySpec, temp_model};
-
-/// The file that `SSD_LLM_TEST_MODEL` names, else the one that `scripts/get-model.sh` fetches.
-pub(crate) fn real_model() -> PathBuf {
-    let fetched = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    std::env::var_os("SSD_LLM_TEST_MODEL").map_or_else(fetched, PathBuf::from)
-}
+use testkit::{TinySpec, real_model, temp_model};
 
 /// A tokenizer and what compiles grammars for it.
 pub(crate) struct Judge {
@@ -35,8 +29,10 @@ impl Judge {
         Judge::of_file(&temp_model(&TinySpec::from_line("llama").build().gguf_bytes()))
     }
 
-    pub(crate) fn real() -> Judge {
-        Judge::of_file(&real_model())
+    /// A vocabulary of bytes and, where it has been fetched, the real model's.
+    pub(crate) fn all() -> Vec<Judge> {
+        let real = real_model().map(|path| Judge::of_file(path.as_ref()));
+        [Judge::tiny()].into_iter().chain(real).collect()
     }
 
     /// The constraint for a grammar that compiles.

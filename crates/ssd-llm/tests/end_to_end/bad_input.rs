@@ -4,8 +4,9 @@
 //! files are in `hostile_models`.
 
 use std::process::Command;
+use testkit::real_model;
 
-use crate::support::{Outcome, Tiny, assert_none, call, call_with_stdin, command, finish, real_model, text_of};
+use crate::support::{Outcome, Tiny, assert_none, call, call_with_stdin, command, finish, text_of};
 
 #[test]
 fn values_that_no_flag_takes_are_usage_errors() {
@@ -130,7 +131,7 @@ fn an_argument_that_is_not_utf8_is_refused_unless_it_is_a_path() {
 
 #[test]
 fn a_prompt_longer_than_the_context_is_refused() {
-    let model = real_model();
+    let model = real_model!();
     let prompt = "word ".repeat(100);
     let run = |more: &[&str]| call(&[&["run", &model, "--raw", "-p", &prompt, "-n", "1"], more].concat());
     let error = run(&["--ctx", "32"]).refused(1);

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader};
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, finish, json, keys, number, real_model, signal, spawn, text_of};
+use crate::support::{Tiny, call, finish, json, keys, number, signal, spawn, text_of};
 
 /// What is told of every budget, sorted.
 const FIELDS: [&str; 9] = [
@@ -98,7 +99,7 @@ fn a_prompt_is_cut_to_what_the_context_leaves() {
 
 #[test]
 fn one_budget_is_measured_as_it_is_asked_for() {
-    let (budget, model) = ("64M", real_model());
+    let (budget, model) = ("64M", real_model!());
     let flags = ["--ctx", "256", "--memory-budget", budget];
     let bench = json(&[&["bench", &model, "-n", "3", "--prompt-tokens", "32"], &flags[..]].concat());
     let plan = json(&[&["plan", &model], &flags[..]].concat());
@@ -115,7 +116,7 @@ fn one_budget_is_measured_as_it_is_asked_for() {
 
 #[test]
 fn a_batch_shares_what_a_pass_reads() {
-    let model = real_model();
+    let model = real_model!();
     let flags = ["-n", "3", "--prompt-tokens", "8", "--ctx", "32", "--memory-budget", "64M", "--json"];
     let bench = |batch: &[&str]| call(&[&["bench", &model], &flags[..], batch].concat()).json();
     let (one, four) = (bench(&[]), bench(&["--batch", "4"]));
@@ -144,7 +145,7 @@ fn a_batch_of_any_size_is_one_pass() {
 
 #[test]
 fn a_warm_prompt_reads_no_weights() {
-    let model = real_model();
+    let model = real_model!();
     let flags = ["-n", "2", "--prompt-tokens", "32", "--ctx", "64", "--memory-budget", "1G", "--io", "direct"];
     let bench = |warm: &[&str]| json(&[&["bench", &model], &flags[..], warm].concat());
     let (cold, warm) = (bench(&[]), bench(&["--warm"]));
@@ -157,7 +158,7 @@ fn a_warm_prompt_reads_no_weights() {
 
 #[test]
 fn the_disk_is_no_faster_than_reads_may_be() {
-    let model = real_model();
+    let model = real_model!();
     let flags = ["--ctx", "256", "--memory-budget", "64M", "--max-read-rate", "200M"];
     let bench = json(&[&["bench", &model, "-n", "2", "--prompt-tokens", "8"], &flags[..]].concat());
     assert!(number(&bench, "disk.direct_read_bytes_per_second") < 220.0 * MIB, "{bench}");
@@ -165,7 +166,7 @@ fn the_disk_is_no_faster_than_reads_may_be() {
 
 #[test]
 fn without_a_budget_there_are_several() {
-    let model = real_model();
+    let model = real_model!();
     let outcome = call(&["bench", &model, "-n", "2", "--prompt-tokens", "8", "--ctx", "1024", "--json"]);
     let bench = outcome.json();
     let budgets = array(&bench, "budgets");
@@ -218,7 +219,7 @@ fn a_picture_that_cannot_be_drawn_is_refused_before_any_work() {
 
 #[test]
 fn ctrl_c_ends_it_with_what_there_is() {
-    let model = real_model();
+    let model = real_model!();
     // The line that says that the prompt is truncated comes after Ctrl-C is handled.
     let mut child = spawn(&["bench", &model, "--json", "-n", "1000", "--ctx", "1010", "--memory-budget", "1G"]);
     let mut stderr = BufReader::new(child.stderr.take().expect("stderr is a pipe"));

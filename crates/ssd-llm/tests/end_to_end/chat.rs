@@ -1,10 +1,12 @@
 //! `chat`: turns, commands, and a context that fills.
 
-use crate::support::{Tiny, call, call_with_stdin, json, real_model};
+use testkit::real_model;
+
+use crate::support::{Tiny, call, call_with_stdin, json};
 
 #[test]
 fn a_turn_says_what_run_says_and_knows_the_turns_before() {
-    let model = real_model();
+    let model = real_model!();
     let flags = ["--temperature=0", "-n24", "--ctx=512", "--memory-budget=200M"];
     let chat = call_with_stdin(
         &[&["chat", &model], &flags[..]].concat(),

@@ -5,15 +5,15 @@
 
 use std::io::Read;
 use std::process::{Child, Stdio};
+use testkit::real_model;
 
-use crate::support::{Outcome, Tiny, assert_none, call, command, finish, prose, real_model, signal, spawn, text_of};
+use crate::support::{Outcome, Tiny, assert_none, call, command, finish, prose, signal, spawn, text_of};
 
 const MANY: &str = "3000";
 
 /// A long run of the real model whose first bytes of text have been read.
-fn begun() -> (Child, Vec<u8>) {
-    let model = real_model();
-    let mut child = spawn(&["run", &model, "--raw", "-p", "Once upon a time", "-n", MANY, "--temperature", "0"]);
+fn begun(model: &str) -> (Child, Vec<u8>) {
+    let mut child = spawn(&["run", model, "--raw", "-p", "Once upon a time", "-n", MANY, "--temperature", "0"]);
     let mut first = vec![0; 64];
     let n = child.stdout.as_mut().expect("stdout is a pipe").read(&mut first).expect("the text begins");
     first.truncate(n);
@@ -30,14 +30,14 @@ fn assert_ended_early(outcome: &Outcome) {
 
 #[test]
 fn a_reader_that_leaves_ends_the_run() {
-    let (mut child, _) = begun();
+    let (mut child, _) = begun(&real_model!());
     drop(child.stdout.take());
     assert_ended_early(&finish(child));
 }
 
 #[test]
 fn ctrl_c_ends_the_run_with_its_statistics() {
-    let (child, first) = begun();
+    let (child, first) = begun(&real_model!());
     signal("INT", child.id());
     let outcome = finish(child);
     assert_ended_early(&outcome);

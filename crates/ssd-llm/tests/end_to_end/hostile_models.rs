@@ -4,9 +4,9 @@
 
 use std::fs::File;
 
-use testkit::{GgufWriter, TinyModel, TinySpec};
+use testkit::{GgufWriter, TinyModel, TinySpec, real_model};
 
-use crate::support::{Tiny, call, real_model, text_of};
+use crate::support::{Tiny, call, text_of};
 
 /// Runs `info` and `run` on a file that both must refuse; returns what `run` said.
 #[track_caller]
@@ -78,7 +78,7 @@ fn a_tiny_model_cut_anywhere_is_refused() {
 fn the_real_model_cut_anywhere_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let path = folder.path().join("cut.gguf");
-    std::fs::copy(real_model(), &path).expect("the model can be copied");
+    std::fs::copy(real_model!(), &path).expect("the model can be copied");
     let file = File::options().write(true).open(&path).expect("the copy can be written");
     let whole = file.metadata().expect("the copy is there").len();
     for part in (0..16).rev() {

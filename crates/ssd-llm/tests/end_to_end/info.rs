@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use testkit::{GgufWriter, ggml_type};
+use testkit::{GgufWriter, ggml_type, real_model};
 
-use crate::support::{call, real_model, text_of};
+use crate::support::{call, text_of};
 
 #[test]
 fn the_table_tells_what_people_look_for() {
-    let text = call(&["info", &real_model()]).text();
+    let text = call(&["info", &real_model!()]).text();
     // Architecture, vocabulary, context, layers, the types of the weights, the tokenizer.
     for word in ["llama", "49152", "8192", "30", "Q4_1", "Q8_0", "gpt2", "135"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
@@ -19,7 +19,7 @@ fn the_table_tells_what_people_look_for() {
 
 #[test]
 fn json_is_one_object() {
-    let answer = call(&["info", &real_model(), "--json"]).json();
+    let answer = call(&["info", &real_model!(), "--json"]).json();
     assert_eq!(answer["architecture"], "llama");
     assert_eq!(answer["metadata"]["llama.block_count"], 30);
     assert!(answer["types"].get("Q4_1").is_some(), "{answer}");

@@ -8,12 +8,10 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::json as object;
-use testkit::TinySpec;
+use testkit::{TinySpec, real_model};
 
 use crate::http::Server;
-use crate::support::{
-    Tiny, call, call_with_stdin, command, finish, ids, json, number, prose, real_model, signal, spawn, text_of,
-};
+use crate::support::{Tiny, call, call_with_stdin, command, finish, ids, json, number, prose, signal, spawn, text_of};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -38,7 +36,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_long_prompt_is_answered_the_same_and_the_file_is_gone() {
-    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let (model, folder) = (real_model!(), tempfile::tempdir().unwrap());
     let inside = folder.path().join("made when missing");
     let spill = format!("--mmap-kv={}", text_of(&inside));
     let prompt = prose(7500);
@@ -64,7 +62,7 @@ fn a_long_prompt_is_answered_the_same_and_the_file_is_gone() {
 
 #[test]
 fn the_plan_shows_what_is_in_memory_and_what_is_not() {
-    let model = real_model();
+    let model = real_model!();
     let plan = |flags: &[&str]| json(&[&["plan", &model, "--ctx", "4096"], flags].concat());
     let all = plan(&["--memory-budget", "1G"]);
     assert_eq!(number(&all, "kv_spilled_bytes"), 0.0);
@@ -83,7 +81,7 @@ fn the_plan_shows_what_is_in_memory_and_what_is_not() {
 
 #[test]
 fn a_program_that_is_killed_leaves_nothing_behind() {
-    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let (model, folder) = (real_model!(), tempfile::tempdir().unwrap());
     let spill = format!("--mmap-kv={}", text_of(folder.path()));
     let flags = ["--memory-budget", "180M", &spill, "--kv-budget", "24M"];
     let child = spawn(&[&arguments(&model, prose(7500))[..], &flags].concat());
@@ -138,7 +136,7 @@ fn shares_and_folders_that_cannot_be_are_refused() {
 
 #[test]
 fn servers_and_conversations_spill_too() {
-    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let (model, folder) = (real_model!(), tempfile::tempdir().unwrap());
     let spill = format!("--mmap-kv={}", text_of(folder.path()));
     let few = [&spill, "--kv-budget=40M", "--memory-budget=200M"];
     let prompt = prose(7000);

@@ -4,8 +4,9 @@
 //! the same windows is recorded in `tests/data/perplexity.json`.
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, json, keys, number, prose, real_model, recorded, text_of};
+use crate::support::{Tiny, call, json, keys, number, prose, recorded, text_of};
 
 /// A text file that lives as long as its test.
 fn text_file(text: &str) -> tempfile::TempPath {
@@ -32,7 +33,7 @@ fn assert_near(answer: &Value, case: &Value, percent: f64) {
 #[test]
 fn two_thousand_tokens_score_within_a_third_of_a_percent_of_llama_cpp() {
     let (case, file) = case(512);
-    let answer = json(&["perplexity", &real_model(), text_of(&file)]);
+    let answer = json(&["perplexity", &real_model!(), text_of(&file)]);
     assert_eq!(keys(&answer), ["mean_nll", "n_scored", "perplexity"]);
     assert_near(&answer, &case, 0.3);
 }
@@ -40,7 +41,7 @@ fn two_thousand_tokens_score_within_a_third_of_a_percent_of_llama_cpp() {
 #[test]
 fn ctx_sets_the_window_and_logprobs_explain_the_score() {
     let (case, file) = case(64);
-    let model = real_model();
+    let model = real_model!();
     let args = ["perplexity", &model, text_of(&file), "--ctx", "64"];
     let answer = json(&[&args[..], &["--logprobs", "3"]].concat());
     // 155 tokens average less than a thousand do.

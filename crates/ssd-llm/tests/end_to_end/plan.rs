@@ -1,8 +1,9 @@
 //! `plan` predicts what `run` then does: the smallest budget it names works, and one MiB less does not.
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, json, number, real_model};
+use crate::support::{Tiny, call, json, number};
 
 const FIELDS: [&str; 7] = [
     "weights_bytes",
@@ -26,7 +27,7 @@ fn plan(model: &str, flags: &[&str]) -> Value {
 
 #[test]
 fn the_fields_describe_the_model() {
-    let plan = plan(&real_model(), &["--ctx", "1024", "--memory-budget", "1G"]);
+    let plan = plan(&real_model!(), &["--ctx", "1024", "--memory-budget", "1G"]);
     let at = |field: &str| number(&plan, field);
     // The tensors of the file take 96,576,768 bytes; plans may leave out norms and the like.
     assert!((95e6..97e6).contains(&at("weights_bytes")), "{plan}");
@@ -47,7 +48,7 @@ fn context_and_type_set_the_size_of_the_kv_cache() {
     assert_eq!(kv_bytes(&["--ctx", "128", "--kv-type", "f16"]), 2.0 * small);
     assert_eq!(kv_bytes(&["--ctx", "64", "--kv-type", "f32"]), 2.0 * small);
     // What has left a window takes no memory, however long the context is.
-    let real = real_model();
+    let real = real_model!();
     let kv_bytes = |flags: &[&str]| number(&plan(&real, flags), "kv_bytes");
     let windowed = |ctx: &str| kv_bytes(&["--ctx", ctx, "--sliding-window", "100", "--sink-tokens", "4"]);
     assert_eq!(windowed("1500"), windowed("4000"));
@@ -56,7 +57,7 @@ fn context_and_type_set_the_size_of_the_kv_cache() {
 
 #[test]
 fn without_json_it_is_a_table() {
-    let model = real_model();
+    let model = real_model!();
     let text = call(&["plan", &model, "--ctx", "512", "--memory-budget", "1G"]).text();
     for word in ["GiB", "weights", "KV", "tokens/s"] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
@@ -90,5 +91,5 @@ fn the_smallest_budget_works_and_less_is_refused() {
     let tiny = Tiny::chat();
     assert_smallest_budget(tiny.path(), &["--threads", "2"]);
     assert_smallest_budget(tiny.path(), &["--threads", "1", "--ctx", "64", "--kv-type", "f32"]);
-    assert_smallest_budget(&real_model(), &["--threads", "2", "--ctx", "512"]);
+    assert_smallest_budget(&real_model!(), &["--threads", "2", "--ctx", "512"]);
 }

@@ -7,8 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, command, finish, json, number, real_model, signal, spawn};
+use crate::support::{Tiny, call, command, finish, json, number, signal, spawn};
 
 /// More than a page of tokens.
 fn prompt(salt: usize) -> String {
@@ -31,7 +32,7 @@ fn answer(model: &str, prompt: &str, folder: &Path) -> Value {
 
 #[test]
 fn a_second_run_begins_where_the_first_one_ended() {
-    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let (model, folder) = (real_model!(), tempfile::tempdir().unwrap());
     let folder = folder.path().join("made").join("when missing");
     let text = "The quick brown fox jumps over the lazy dog. ".repeat(40);
     let first = answer(&model, &text[..700], &folder);

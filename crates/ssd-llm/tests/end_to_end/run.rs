@@ -2,21 +2,20 @@
 //! and the same ones again whatever the threads, the budget and the run.
 
 use serde_json::Value;
-use testkit::{TinyModel, TinySpec};
+use testkit::{TinyModel, TinySpec, real_model};
 
-use crate::support::{Outcome, Tiny, call, call_with_stdin, ids, json, number, real_model, recorded};
+use crate::support::{Outcome, Tiny, call, call_with_stdin, ids, json, number, recorded};
 
 const QUESTION: &str = "What is the capital of France?";
 
 /// The text of a greedy run of the real model, eight tokens long.
-fn greedy_text(more: &[&str]) -> String {
-    let model = real_model();
-    call(&[&["run", &model, "-p", QUESTION, "-n", "8", "--temperature", "0"], more].concat()).text()
+fn greedy_text(model: &str, more: &[&str]) -> String {
+    call(&[&["run", model, "-p", QUESTION, "-n", "8", "--temperature", "0"], more].concat()).text()
 }
 
 #[test]
 fn answers_are_those_of_llama_cpp() {
-    let model = real_model();
+    let model = real_model!();
     for case in recorded(include_str!("../data/greedy.json")) {
         let certain = number(&case, "certain") as usize;
         let n = certain.to_string();
@@ -36,20 +35,23 @@ fn answers_are_those_of_llama_cpp() {
 
 #[test]
 fn a_prompt_from_standard_input_is_a_prompt() {
-    let model = real_model();
+    let model = real_model!();
     let args = ["run", &model, "-n", "8", "--temperature", "0"];
-    assert_eq!(call_with_stdin(&args, QUESTION.as_bytes()).text(), greedy_text(&[]));
+    assert_eq!(call_with_stdin(&args, QUESTION.as_bytes()).text(), greedy_text(&model, &[]));
 }
 
 #[test]
 fn temperature_zero_gives_the_same_text_whatever_the_seed() {
-    assert_eq!(greedy_text(&["--seed", "1"]), greedy_text(&["--seed", "2"]));
+    let model = real_model!();
+    assert_eq!(greedy_text(&model, &["--seed", "1"]), greedy_text(&model, &["--seed", "2"]));
 }
 
 #[test]
 fn a_window_changes_nothing_while_all_is_inside_it() {
-    assert_eq!(greedy_text(&["--sliding-window", "200", "--sink-tokens", "4"]), greedy_text(&[]));
-    assert_ne!(greedy_text(&["--sliding-window", "3"]), greedy_text(&[]));
+    let model = real_model!();
+    let whole = greedy_text(&model, &[]);
+    assert_eq!(greedy_text(&model, &["--sliding-window", "200", "--sink-tokens", "4"]), whole);
+    assert_ne!(greedy_text(&model, &["--sliding-window", "3"]), whole);
 }
 
 #[test]
@@ -67,7 +69,7 @@ fn the_window_of_a_models_file_is_that_of_the_flag() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let model = real_model();
+    let model = real_model!();
     let answer = |threads: &[&str]| {
         let fixed = ["run", &model, "-p", QUESTION, "-n", "6", "--temperature", "0", "--logprobs", "5"];
         let answer = json(&[&fixed, threads].concat());
@@ -93,7 +95,7 @@ fn the_budget_changes_no_bit() {
 
 #[test]
 fn a_budget_below_the_weights_streams_and_changes_no_bit() {
-    let model = real_model();
+    let model = real_model!();
     let answer = |more: &[&str]| {
         let fixed = ["run", &model, "-p", "What is photosynthesis?", "-n", "4", "--temperature", "0", "--ctx", "256"];
         json(&[&fixed, more, &["--logprobs", "3"]].concat())
@@ -195,7 +197,7 @@ fn a_model_without_a_template_continues_the_prompt() {
 
 #[test]
 fn a_system_message_changes_the_answer() {
-    let model = real_model();
+    let model = real_model!();
     let answer = |more: &[&str]| -> Value {
         let fixed = ["run", &model, "-p", "Name the primary colours.", "-n", "6", "--temperature", "0"];
         json(&[&fixed, more].concat())
@@ -213,7 +215,7 @@ fn the_smallest_budget_holds_all_memory_of_the_process() {
 
     use crate::support::{finish, signal, spawn};
 
-    let model = real_model();
+    let model = real_model!();
     let engine = ["--ctx", "512", "--threads", "2"];
     let plan = json(&[&["plan", &model], &engine[..]].concat());
     let budget = number(&plan, "minimum_budget_bytes");

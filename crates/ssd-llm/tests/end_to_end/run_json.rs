@@ -1,8 +1,9 @@
 //! `run --json` prints one object whose fields scripts may rely on, and whose numbers must agree with each other.
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, ids, json, keys, number, real_model};
+use crate::support::{Tiny, call, ids, json, keys, number};
 
 #[test]
 fn the_object_has_the_fields_of_the_contract() {
@@ -24,7 +25,7 @@ fn the_object_has_the_fields_of_the_contract() {
 
 #[test]
 fn the_numbers_agree_with_each_other() {
-    let model = real_model();
+    let model = real_model!();
     let plan = json(&["plan", &model, "--ctx", "512", "--memory-budget", "1.5G"]);
     let answer = json(&[
         "run",
@@ -76,7 +77,7 @@ fn sizes_take_units_of_1024_and_fractions() {
 
 #[test]
 fn the_object_tells_the_text_that_is_printed_without_it() {
-    let model = real_model();
+    let model = real_model!();
     let args = ["run", &model, "-p", "Name the primary colours.", "-n", "10", "--temperature", "0"];
     let plain = call(&args);
     let text = plain.text();
@@ -85,7 +86,7 @@ fn the_object_tells_the_text_that_is_printed_without_it() {
 
 #[test]
 fn a_model_that_ends_its_answer_says_stop_and_hides_its_end_token() {
-    let model = real_model();
+    let model = real_model!();
     let answer = json(&["run", &model, "-p", "What is 2+2? Answer with one number.", "-n", "24", "--temperature", "0"]);
     assert_eq!(answer["finish_reason"], "stop", "{answer}");
     let text = answer["text"].as_str().expect("the text is a string");

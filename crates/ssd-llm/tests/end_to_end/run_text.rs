@@ -2,20 +2,20 @@
 
 use std::io::Read;
 
-use testkit::{TinyModel, TinySpec, Vocabulary};
+use testkit::{TinyModel, TinySpec, Vocabulary, real_model};
 
-use crate::support::{Outcome, Tiny, call, finish, json, real_model, spawn};
+use crate::support::{Outcome, Tiny, call, finish, json, spawn};
 
 const PLANET: &str = "The largest planet in the solar system is";
 
 /// Sixteen greedy tokens of the real model after [`PLANET`].
-fn planet(more: &[&str]) -> Vec<String> {
-    let args = ["run", &real_model(), "--raw", "-p", PLANET, "-n", "16", "--temperature", "0"].map(str::to_owned);
+fn planet(model: &str, more: &[&str]) -> Vec<String> {
+    let args = ["run", model, "--raw", "-p", PLANET, "-n", "16", "--temperature", "0"].map(str::to_owned);
     args.into_iter().chain(more.iter().map(|&arg| arg.to_owned())).collect()
 }
 
-fn planet_json(more: &[&str]) -> (String, String) {
-    let args = planet(more);
+fn planet_json(model: &str, more: &[&str]) -> (String, String) {
+    let args = planet(model, more);
     let answer = json(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let string = |key: &str| answer[key].as_str().unwrap_or_else(|| panic!("{key} in {answer}")).to_owned();
     (string("text"), string("finish_reason"))
@@ -39,7 +39,8 @@ fn stdout_has_the_text_and_stderr_the_statistics() {
 
 #[test]
 fn a_stop_string_across_tokens_ends_the_text_and_is_not_shown() {
-    let (whole, reason) = planet_json(&[]);
+    let model = real_model!();
+    let (whole, reason) = planet_json(&model, &[]);
     assert_eq!(reason, "length");
     // From inside a word into the next one: tokens begin with the space between them.
     let space = whole.match_indices(' ').nth(2).expect("sixteen tokens have three spaces").0;
@@ -47,34 +48,36 @@ fn a_stop_string_across_tokens_ends_the_text_and_is_not_shown() {
     let before = &whole[..whole.find(stop).expect("it was cut from there")];
     assert!(!before.is_empty());
 
-    assert_eq!(planet_json(&["--stop", stop]), (before.to_owned(), "stop".to_owned()));
-    let args = planet(&["--stop", stop]);
+    assert_eq!(planet_json(&model, &["--stop", stop]), (before.to_owned(), "stop".to_owned()));
+    let args = planet(&model, &["--stop", stop]);
     let outcome = call(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(printed(&outcome), before);
 }
 
 #[test]
 fn the_first_of_several_stop_strings_ends_the_text() {
-    let (whole, _) = planet_json(&[]);
+    let model = real_model!();
+    let (whole, _) = planet_json(&model, &[]);
     let middle = whole.len() / 2;
     let late = &whole[middle..middle + 4];
     let early = &whole[3..7];
     let expected = &whole[..whole.find(early).expect("it was cut from there")];
-    let (text, reason) = planet_json(&["--stop", "\u{2603}", "--stop", late, "--stop", early]);
+    let (text, reason) = planet_json(&model, &["--stop", "\u{2603}", "--stop", late, "--stop", early]);
     assert_eq!((text.as_str(), reason.as_str()), (expected, "stop"));
 }
 
 #[test]
 fn a_stop_string_that_only_begins_is_shown() {
-    let (whole, _) = planet_json(&[]);
+    let model = real_model!();
+    let (whole, _) = planet_json(&model, &[]);
     let begun = format!("{}\u{2603}", &whole[whole.len() - 5..]);
-    assert_eq!(planet_json(&["--stop", &begun]), (whole.clone(), "length".to_owned()));
+    assert_eq!(planet_json(&model, &["--stop", &begun]), (whole.clone(), "length".to_owned()));
 }
 
 #[test]
 fn an_emoji_of_several_tokens_appears_whole_or_not_at_all() {
     // The model continues the row for certain, with three tokens a piece.
-    let model = real_model();
+    let model = real_model!();
     for (n, pieces) in [("2", 0), ("3", 1), ("5", 1), ("6", 2)] {
         let args = ["run", &model, "--raw", "-p", "🎉🎉🎉🎉🎉🎉", "-n", n, "--temperature", "0"];
         let expected = "🎉".repeat(pieces);

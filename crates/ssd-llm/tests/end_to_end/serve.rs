@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::http::Server;
-use crate::support::{Tiny, call, json as run_json, real_model};
+use testkit::real_model;
+
+use crate::support::{Tiny, call, json as run_json};
 
 /// Waits for what happens soon.
 #[track_caller]
@@ -35,7 +37,7 @@ fn text_of(lines: &[Value], pointer: &str) -> String {
 
 #[test]
 fn streamed_or_not_and_with_run_the_text_is_the_same() {
-    let model = real_model();
+    let model = real_model!();
     let server = Server::start(&model, &["--memory-budget=200M", "--ctx=512", "--name=smol"]);
     for (seed, temperature) in [(1, 0.0), (7, 0.8)] {
         let run = run_json(&[
@@ -242,7 +244,7 @@ fn metric(text: &str, name: &str) -> f64 {
 
 #[test]
 fn its_own_routes_tell_the_truth() {
-    let model = real_model();
+    let model = real_model!();
     let flags = ["--memory-budget=120M", "--ctx=512", "--max-batch=1"];
     let server = Server::start(&model, &[&flags[..], &["--name=smol"]].concat());
     assert_eq!(server.get("/health").json()["status"], "ok");
@@ -298,7 +300,7 @@ fn its_own_routes_tell_the_truth() {
 
 #[test]
 fn texts_are_vectors_of_length_one() {
-    let model = real_model();
+    let model = real_model!();
     let server = Server::start(&model, &["--memory-budget=200M", "--ctx=256", "--name=smol"]);
     let embed = |body: Value| server.post("/api/embed", &body).json();
     let texts = ["The cat sat on the mat.", "A cat is sitting on a mat.", "Stock markets fell sharply today."];
@@ -328,7 +330,7 @@ fn texts_are_vectors_of_length_one() {
 
 #[test]
 fn what_was_computed_is_there_after_a_restart() {
-    let (model, folder) = (real_model(), tempfile::tempdir().unwrap());
+    let (model, folder) = (real_model!(), tempfile::tempdir().unwrap());
     let cache = format!("--prompt-cache={}", folder.path().display());
     let flags = ["--memory-budget=200M", "--ctx=1024", "--max-batch=1", "--name=smol", &cache];
     let prompt = "The quick brown fox jumps over the lazy dog. ".repeat(40);
@@ -347,7 +349,7 @@ fn what_was_computed_is_there_after_a_restart() {
 
 #[test]
 fn formats_hold_the_sampler() {
-    let model = real_model();
+    let model = real_model!();
     let server = Server::start(&model, &["--memory-budget=200M", "--ctx=512", "--name=smol"]);
     let schema = json!({
         "type": "object",

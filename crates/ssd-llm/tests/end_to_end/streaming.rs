@@ -3,22 +3,22 @@
 
 use serde_json::Value;
 
-use testkit::TinyModel;
+use testkit::{TinyModel, real_model};
 
-use crate::support::{Tiny, call, finish, ids, json, number, real_model, signal, spawn, text_of};
+use crate::support::{Tiny, call, finish, ids, json, number, signal, spawn, text_of};
 
 const BUDGET: &str = "56M";
 const MIB: f64 = 1024.0 * 1024.0;
 
-fn answer(flags: &[&str]) -> Value {
-    let model = real_model();
-    let fixed = ["run", &model, "-p", "Name three rivers.", "-n", "4", "--temperature", "0", "--ctx", "256"];
+fn answer(model: &str, flags: &[&str]) -> Value {
+    let fixed = ["run", model, "-p", "Name three rivers.", "-n", "4", "--temperature", "0", "--ctx", "256"];
     json(&[&fixed[..], &["--logprobs", "3"], flags].concat())
 }
 
 #[test]
 fn every_way_to_read_and_to_keep_gives_the_same_bits() {
-    let resident = answer(&[]);
+    let model = real_model!();
+    let resident = answer(&model, &[]);
     assert_eq!(number(&resident, "io.bytes_per_token"), 0.0);
     let ways = [
         &["--io", "direct"][..],
@@ -29,7 +29,7 @@ fn every_way_to_read_and_to_keep_gives_the_same_bits() {
         &["--cache-policy", "pin", "--max-read-rate", "2G"],
     ];
     for way in ways {
-        let streamed = answer(&[way, &["--memory-budget", BUDGET]].concat());
+        let streamed = answer(&model, &[way, &["--memory-budget", BUDGET]].concat());
         assert_eq!(ids(&streamed["tokens"]), ids(&resident["tokens"]), "{way:?}");
         assert_eq!(streamed["logprobs"], resident["logprobs"], "{way:?}");
         assert!(number(&streamed, "io.bytes_per_token") > 20e6, "{way:?} streams: {}", streamed["io"]);
@@ -38,14 +38,17 @@ fn every_way_to_read_and_to_keep_gives_the_same_bits() {
 
 #[test]
 fn pins_hit_in_every_pass_and_lru_in_none() {
-    let hit_rate = |policy| number(&answer(&["--memory-budget", BUDGET, "--cache-policy", policy]), "io.hit_rate");
+    let model = real_model!();
+    let hit_rate =
+        |policy| number(&answer(&model, &["--memory-budget", BUDGET, "--cache-policy", policy]), "io.hit_rate");
     assert!(hit_rate("pin") > 0.2);
     assert_eq!(hit_rate("lru"), 0.0);
 }
 
 #[test]
 fn a_pass_takes_no_longer_than_a_paced_disk_needs() {
-    let run = answer(&["--memory-budget", BUDGET, "--max-read-rate", "60M"]);
+    let model = real_model!();
+    let run = answer(&model, &["--memory-budget", BUDGET, "--max-read-rate", "60M"]);
     let seconds = number(&run, "timings.decode_ms") / 1e3 / number(&run, "io.decode_passes");
     let needed = number(&run, "io.bytes_per_token") / (60.0 * MIB);
     // No faster, and reading goes on while the processor works: their sum would be well above.
@@ -54,7 +57,7 @@ fn a_pass_takes_no_longer_than_a_paced_disk_needs() {
 
 #[test]
 fn a_long_prompt_borrows_memory_and_gives_it_back() {
-    let model = real_model();
+    let model = real_model!();
     let prompt = "A river is a stream of water. ".repeat(60);
     let run = |budget: &str| {
         let fixed = ["run", &model, "--raw", "-p", &prompt, "-n", "4", "--temperature", "0", "--ctx", "512"];
@@ -114,7 +117,7 @@ fn a_model_in_several_files_answers_as_one_in_a_single_file() {
 
 #[test]
 fn an_interrupt_ends_a_pass_in_its_middle() {
-    let model = real_model();
+    let model = real_model!();
     // A first pass of half a minute.
     let child = spawn(&["run", &model, "-p", "hello", "-n", "4", "--ctx", "256", "--max-read-rate", "3M", "--json"]);
     let start = std::time::Instant::now();

@@ -3,8 +3,9 @@
 use std::io::Write;
 
 use serde_json::Value;
+use testkit::real_model;
 
-use crate::support::{Tiny, call, json, number, real_model, text_of};
+use crate::support::{Tiny, call, json, number, text_of};
 
 const PERSON: &str = r#"{"type": "object", "required": ["name", "age"], "properties":
     {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 0, "maximum": 150}}}"#;
@@ -40,7 +41,7 @@ fn a_schema_makes_an_object() {
 #[test]
 fn a_schema_makes_an_object_of_what_a_real_model_knows() {
     let question = "The mayor of Rome is called Ada and is 36 years old. Who is the mayor, in JSON?";
-    let run = json(&["run", &real_model(), "-p", question, "--temperature", "0", "--json-schema", PERSON]);
+    let run = json(&["run", &real_model!(), "-p", question, "--temperature", "0", "--json-schema", PERSON]);
     assert_eq!(run["finish_reason"], "stop");
     let text = run["text"].as_str().expect("a text");
     assert!(is_person(text) && text.contains("Ada"), "{text}");
@@ -78,8 +79,9 @@ fn lark_makes_its_texts() {
 
 #[test]
 fn a_memory_budget_counts_what_a_grammar_takes() {
+    let model = real_model!();
     let run = |flags: &[&str]| {
-        let fixed = ["run", &real_model(), "-p", "Hello", "-n", "2", "--memory-budget", "100M", "--ctx", "256"];
+        let fixed = ["run", &model, "-p", "Hello", "-n", "2", "--memory-budget", "100M", "--ctx", "256"];
         json(&[&fixed, flags].concat())
     };
     let (plain, bound) = (run(&[]), run(&["--json-schema", PERSON]));

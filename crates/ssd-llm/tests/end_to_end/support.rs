@@ -2,11 +2,11 @@
 //!
 //! [`call`] and [`call_with_stdin`] run it to its end and return an [`Outcome`]; [`json`] expects success and one JSON
 //! object. [`spawn`] starts it for tests that look while it runs; [`finish`] waits, and kills what hangs. [`Tiny`] is a
-//! model file made on the spot, [`real_model`] the path of the real one.
+//! model file made on the spot.
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -18,9 +18,6 @@ use testkit::{TinyModel, TinySpec};
 
 /// A run that lasts longer than this hangs: it is killed, so that its test fails instead of never ending.
 const HANGS_AFTER: Duration = Duration::from_secs(240);
-
-/// Where the real model lies when `SSD_LLM_TEST_MODEL` does not say, from this crate's folder.
-const REAL_MODEL: &str = "../../models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// How a run of the binary ended. `code` is `None` when a signal ended it.
 pub(crate) struct Outcome {
@@ -200,20 +197,6 @@ impl Tiny {
     pub(crate) fn path(&self) -> &str {
         text_of(&self.0)
     }
-}
-
-/// The path of the real model.
-///
-/// Panics if it is not there: a test of the real model that does not run it shows nothing.
-pub(crate) fn real_model() -> String {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join(REAL_MODEL);
-    let path = std::env::var_os("SSD_LLM_TEST_MODEL").map_or_else(default, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "the real model is not at {}: run scripts/get-model.sh, or set SSD_LLM_TEST_MODEL to a copy of it",
-        path.display()
-    );
-    text_of(&path).to_owned()
 }
 
 pub(crate) fn text_of(path: &Path) -> &str {

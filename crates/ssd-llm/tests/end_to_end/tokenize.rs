@@ -1,19 +1,19 @@
 //! `tokenize` gives the ids that llama.cpp gives, with special tokens and without.
 
-use testkit::{TinyModel, TinySpec, Vocabulary};
+use testkit::{TinyModel, TinySpec, Vocabulary, real_model};
 
-use crate::support::{Tiny, call, ids, json, keys, real_model, recorded};
+use crate::support::{Tiny, call, ids, json, keys, recorded};
 
 #[test]
 fn hello_world_is_two_tokens() {
-    let answer = json(&["tokenize", &real_model(), "Hello world"]);
+    let answer = json(&["tokenize", &real_model!(), "Hello world"]);
     assert_eq!(keys(&answer), ["tokens"]);
     assert_eq!(ids(&answer["tokens"]), [19556, 905]);
 }
 
 #[test]
 fn odd_strings_have_the_ids_of_llama_cpp() {
-    let model = real_model();
+    let model = real_model!();
     for case in recorded(include_str!("../data/tokens.json")) {
         let text = case["text"].as_str().expect("a text");
         let tokens = |flags: &[&str]| {
@@ -38,7 +38,7 @@ fn add_special_adds_what_the_model_expects_before_a_text() {
 
 #[test]
 fn without_json_each_id_is_printed() {
-    let text = call(&["tokenize", &real_model(), "Hello world"]).text();
+    let text = call(&["tokenize", &real_model!(), "Hello world"]).text();
     let words: Vec<&str> = text.split_whitespace().collect();
     assert!(words.contains(&"19556") && words.contains(&"905"), "{text}");
 }
