@@ -23,7 +23,7 @@ const BLOCKS: &[Block] = &[
 
 /// The seeds, right files first.
 pub(crate) fn gguf_seeds() -> Vec<Vec<u8>> {
-    let right = [empty(2), empty(3), scalars(), arrays(), nested(), tokenizer(), tensors(32), tensors(4096), shapes()];
+    let right = [empty(2), empty(3), values(), nested(), tokenizer(), tensors(32), tensors(4096), shapes()];
     let wrong = [
         small().kv("split.count", 3u16),
         small().kv("split.no", 1u16).kv("split.count", 3u16),
@@ -48,36 +48,18 @@ fn small() -> GgufWriter {
     GgufWriter::new().kv("general.architecture", "llama").tensor("a", &[4], ggml_type::F32, [0; 16])
 }
 
-fn scalars() -> GgufWriter {
-    GgufWriter::new()
-        .kv("u8", 1u8)
-        .kv("i8", -1i8)
-        .kv("u16", 2u16)
-        .kv("i16", -2i16)
-        .kv("u32", 3u32)
-        .kv("i32", -3i32)
-        .kv("u64", 4u64)
-        .kv("i64", -4i64)
-        .kv("f32", 0.5f32)
-        .kv("f64", 0.25f64)
-        .kv("bool", true)
-        .kv("string", "text")
+/// A value of every type, and an array of each.
+macro_rules! values {
+    ($($name:literal: $value:expr),*) => {
+        GgufWriter::new()$(.kv($name, $value).kv(concat!($name, "s"), vec![$value, $value]))*
+    };
 }
 
-fn arrays() -> GgufWriter {
-    GgufWriter::new()
-        .kv("u8", vec![1u8, 2])
-        .kv("i8", vec![-1i8])
-        .kv("u16", vec![2u16, 3])
-        .kv("i16", vec![-2i16])
-        .kv("u32", vec![3u32, 4])
-        .kv("i32", vec![-3i32])
-        .kv("u64", vec![4u64, 5])
-        .kv("i64", vec![-4i64])
-        .kv("f32", vec![0.5f32])
-        .kv("f64", vec![0.25f64])
-        .kv("bool", vec![true, false])
-        .kv("string", vec!["a", "", "bc"])
+fn values() -> GgufWriter {
+    values! {
+        "u8": 1u8, "i8": -1i8, "u16": 2u16, "i16": -2i16, "u32": 3u32, "i32": -3i32, "u64": 4u64, "i64": -4i64,
+        "f32": 0.5f32, "f64": 0.25f64, "bool": true, "string": "text"
+    }
 }
 
 fn nested() -> GgufWriter {
