@@ -25,9 +25,21 @@ page *ARGUMENTS:
 ci:
     .ci/run
 
-# Looks for inputs that break the header parser.
-fuzz SECONDS="60":
-    scripts/fuzz.sh {{SECONDS}}
+# Looks for inputs that break what reads untrusted bytes: just fuzz 600 template
+fuzz *ARGUMENTS:
+    scripts/fuzz.sh "$@"
+
+# The thread pool and the slot arena under Miri.
+miri *ARGUMENTS:
+    scripts/miri.sh "$@"
+
+# Clients of Ollama, OpenAI and Anthropic against a release build: just clients --only 'python/*'
+clients *ARGUMENTS:
+    scripts/client-tests.sh "$@"
+
+# Lines of Rust, tests aside.
+lines:
+    cargo xtask lines
 
 # Prefill and decode speed on this machine.
 bench *ARGUMENTS:

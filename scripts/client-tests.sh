@@ -53,16 +53,20 @@ if [ -n "$list" ]; then names; exit 0; fi
 
 # -- tools --------------------------------------------------------------------------------------------------------------
 
-mkdir -p "$work/js"
+mkdir -p "$work/js" "$work/raw"
 command -v python3 >/dev/null || fail "python3 is needed"
-# Packages are installed again when the list of versions changes.
-if ! cmp -s "$suites/requirements.txt" "$work/requirements.done"; then
+# Packages are installed again when the list of versions changes; the raw suites need only a few.
+requirements=requirements.txt
+[[ $only != raw/* ]] || requirements=raw/requirements.txt
+if ! cmp -s "$suites/$requirements" "$work/$requirements.done"; then
   say "making a Python environment in $work/venv"
   [ -x "$python" ] || python3 -m venv "$work/venv"
-  "$python" -m pip install --quiet --disable-pip-version-check -r "$suites/requirements.txt"
-  cp "$suites/requirements.txt" "$work/requirements.done"
+  "$python" -m pip install --quiet --disable-pip-version-check -r "$suites/$requirements"
+  cp "$suites/$requirements" "$work/$requirements.done"
 fi
-if command -v npm >/dev/null; then
+if [[ $only == raw/* ]]; then
+  :
+elif command -v npm >/dev/null; then
   if ! cmp -s "$suites/js/package.json" "$work/js/package.done"; then
     say "installing Node packages in $work/js"
     cp "$suites/js/package.json" "$work/js/package.json"

@@ -2,8 +2,7 @@
 #
 #   . scripts/cross-std.sh; cross_std TARGET       sets the array CROSS to what cargo needs for TARGET
 #
-# Where rustup has the target (`rustup target add TARGET`), that is only `--target TARGET`. Otherwise the standard library is
-# built from the sources in Debian's package of the same Rust version, fetched by SHA-256 from the mirror of this system and
+# Where rustup can add the target, that is only `--target TARGET`. Otherwise the standard library is built from the sources in Debian's package of the same Rust version, fetched by SHA-256 from the mirror of this system and
 # kept under target/cross/. That needs unstable options of cargo, which RUSTC_BOOTSTRAP unlocks in the workspace's crates too: the
 # plain build on the host stays the judge of what is stable.
 
@@ -52,6 +51,7 @@ cross_sources() {
 cross_std() {
   local target=$1 folder
   CROSS=(--target "$target")
+  rustup target add "$target" >/dev/null 2>&1 || true
   if [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
     return
   fi
