@@ -1,4 +1,4 @@
-//! Nobody silences the lints that find unused code.
+//! Lints that find unused code are not silenced.
 //!
 //! `#[allow(dead_code)]`, `#[expect(unused_variables)]` and their like are found in any attribute, `cfg_attr` included, and
 //! as `"allow"` in a manifest's lint tables. Flags given to the compiler in the environment are not seen.
@@ -14,12 +14,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in tree.rust() {
         for line in lines_with_allow(&file.tokens) {
-            found.push(Finding::new(&file.path, line, "an attribute silences a lint that finds unused code"));
+            found.push(Finding::new(&file.path, line, "silences a lint that finds unused code"));
         }
     }
     for manifest in manifest::all(tree) {
         for lint in manifest.lints_allowed().filter(|lint| finds_unused_code(lint)) {
-            found.push(Finding::new(manifest.path, 1, format!("the lint {lint} is allowed")));
+            found.push(Finding::new(manifest.path, 1, format!("allows the lint {lint}")));
         }
     }
     found

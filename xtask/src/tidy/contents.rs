@@ -5,7 +5,7 @@ use syn::Item;
 use syn::spanned::Spanned;
 
 use super::finding::Finding;
-use super::modules::{attributes, code_files, is_test};
+use super::modules::{code_files, head, is_test};
 use super::tree::Tree;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
@@ -20,7 +20,7 @@ fn first_code(items: &[Item]) -> Option<Span> {
         Item::Use(_) | Item::ExternCrate(_) => true,
         _ => false,
     };
-    items.iter().find(|item| !is_entry(item) && !is_test(attributes(item))).map(Spanned::span)
+    items.iter().find(|item| !is_entry(item) && !is_test(head(item).0)).map(Spanned::span)
 }
 
 #[cfg(test)]

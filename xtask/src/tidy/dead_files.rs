@@ -22,7 +22,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         }
     }
     let dead = tree.rust().iter().filter(|file| !reached.contains(&file.path));
-    dead.map(|file| Finding::new(&file.path, 1, "no target and no `mod` reaches this file")).collect()
+    dead.map(|file| Finding::new(&file.path, 1, "not reached from any target")).collect()
 }
 
 /// The files from which cargo builds something.

@@ -1,6 +1,6 @@
 //! Nothing is public that nothing uses.
 //!
-//! The compiler reports unused private items; of public ones it must assume that somebody uses them. Here the workspace is
+//! The compiler reports unused private items; public ones it must assume to be used. Here the workspace is
 //! all there is: a `pub` function, type, trait, constant or associated function is found when its name occurs in no file
 //! but its own, re-exports (`pub use`) aside. A type or trait is also used where a used item of its own file shows it:
 //! in a signature, a field, a bound.
@@ -45,7 +45,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let elsewhere = |name: &str| mentions.iter().enumerate().any(|(at, names)| at != own && names.contains(name));
         let unused = unused_items(file, elsewhere);
         found.extend(unused.map(|item| {
-            let message = format!("`{}` is public, but only this file mentions it", item.name);
+            let message = format!("`{}` is public but not used outside this file", item.name);
             Finding::new(&file.path, item.line, message)
         }));
     }

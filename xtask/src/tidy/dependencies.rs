@@ -1,6 +1,6 @@
 //! Dependencies come from the public registry or from this repository.
 //!
-//! `git`, a registry of one's own, and paths that leave the repository are found in manifests, and any other source in
+//! `git`, a private registry, and paths that leave the repository are found in manifests, and any other source in
 //! `Cargo.lock`: a fresh clone builds anywhere.
 
 use super::finding::Finding;
@@ -24,7 +24,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let sources = text.lines().enumerate().filter(|(_, line)| line.starts_with("source = "));
         let foreign = sources.filter(|(_, line)| !line.contains(&format!("\"{PUBLIC_REGISTRY}\"")));
         found.extend(
-            foreign.map(|(number, line)| Finding::new(path, number + 1, format!("{line} is not the public registry"))),
+            foreign.map(|(number, line)| Finding::new(path, number + 1, format!("not the public registry: {line}"))),
         );
     }
     found
@@ -33,12 +33,12 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
 fn source_problem(tree: &Tree, manifest: &Manifest, dependency: &Dependency) -> Option<String> {
     let stated = ["git", "registry", "registry-index"].into_iter().find(|key| dependency.spec.get(key).is_some());
     if let Some(key) = stated {
-        return Some(format!("`{key}` takes it from outside the public registry"));
+        return Some(format!("`{key}` bypasses the public registry"));
     }
     let path = dependency.spec.get("path")?.as_str()?;
     let inside =
         join(manifest.folder(), path).is_some_and(|folder| tree.has(&join(&folder, "Cargo.toml").unwrap_or_default()));
-    (!inside).then(|| format!("the path {path} is no crate of this repository"))
+    (!inside).then(|| format!("path {path} is not a crate of this repository"))
 }
 
 #[cfg(test)]

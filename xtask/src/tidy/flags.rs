@@ -31,8 +31,8 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         for flag in flags(file) {
             let tested = has_flag(&tests, &flag.long) || flag.others.iter().any(|other| has_flag(&tests, other));
             let documented = has_flag(&documents, &flag.long);
-            for (_, lack) in [(tested, "no test"), (documented, "no document")].into_iter().filter(|(fine, _)| !fine) {
-                found.push(Finding::new(&file.path, flag.line, format!("{lack} mentions the flag {}", flag.long)));
+            for (_, lack) in [(tested, "tested"), (documented, "documented")].into_iter().filter(|(fine, _)| !fine) {
+                found.push(Finding::new(&file.path, flag.line, format!("flag {} is not {lack}", flag.long)));
             }
         }
     }
@@ -117,8 +117,8 @@ mod tests {
     fn flags_without_test_or_document_are_found() {
         let all = messages("", "");
         assert_eq!(all.len(), 4);
-        assert!(all.contains(&"no test mentions the flag --max-tokens".to_string()));
-        assert!(all.contains(&"no document mentions the flag --top-k".to_string()));
+        assert!(all.contains(&"flag --max-tokens is not tested".to_string()));
+        assert!(all.contains(&"flag --top-k is not documented".to_string()));
     }
 
     #[test]
@@ -126,16 +126,13 @@ mod tests {
         assert_eq!(messages("run([\"-n\", \"--top-k=3\"])", "`--max-tokens`, `--top-k`"), Vec::<String>::new());
         assert_eq!(
             messages("run([\"--predict\", \"--top-k\"])", "`--predict`, `--top-k`"),
-            ["no document mentions the flag --max-tokens"]
+            ["flag --max-tokens is not documented"]
         );
     }
 
     #[test]
     fn a_longer_flag_is_another_flag() {
-        assert_eq!(
-            messages("\"--top-k-min --max-tokens\"", "--top-k --max-tokens"),
-            ["no test mentions the flag --top-k"]
-        );
+        assert_eq!(messages("\"--top-k-min --max-tokens\"", "--top-k --max-tokens"), ["flag --top-k is not tested"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::tree::Tree;
 
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let headless = tree.rust().iter().filter(|file| !file.text.starts_with("//!"));
-    headless.map(|file| Finding::new(&file.path, 1, "does not open with a `//!` module doc")).collect()
+    headless.map(|file| Finding::new(&file.path, 1, "has no `//!` docs at its top")).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use syn::visit::{self, Visit};
 use syn::{ImplItemFn, Item, ItemMod, ItemUse, Macro, Path, UseTree, VisRestricted, Visibility};
 
 use super::finding::Finding;
-use super::modules::{Module, attributes, is_test, of_code};
+use super::modules::{Module, head, is_test, of_code};
 use super::tokens::{each_level, is_punct};
 use super::tree::{RustFile, Tree};
 
@@ -108,7 +108,7 @@ impl<'a> Index<'a> {
         for module in modules {
             let new = || Names { file: module.file, defined: HashSet::new(), imported: HashMap::new() };
             let names = index.entry(module.path.as_slice()).or_insert_with(new);
-            names.defined.extend(module.items.iter().filter_map(defined_name));
+            names.defined.extend(module.items.iter().filter_map(|item| head(item).1).map(ToString::to_string));
             for item in module.items {
                 let Item::Use(item) = item else { continue };
                 names.imported.extend(leaves(item).into_iter().map(|(path, name)| (name, path.segments)));
@@ -149,23 +149,6 @@ impl<'a> Index<'a> {
     }
 }
 
-fn defined_name(item: &Item) -> Option<String> {
-    let name = match item {
-        Item::Const(item) => &item.ident,
-        Item::Enum(item) => &item.ident,
-        Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => item.ident.as_ref()?,
-        Item::Mod(item) => &item.ident,
-        Item::Static(item) => &item.ident,
-        Item::Struct(item) => &item.ident,
-        Item::Trait(item) => &item.ident,
-        Item::Type(item) => &item.ident,
-        Item::Union(item) => &item.ident,
-        _ => return None,
-    };
-    Some(name.to_string())
-}
-
 /// A path as it is written.
 struct Written {
     segments: Vec<String>,
@@ -182,7 +165,7 @@ struct Paths {
 
 impl<'ast> Visit<'ast> for Paths {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes(item)) {
+        if !is_test(head(item).0) {
             visit::visit_item(self, item);
         }
     }

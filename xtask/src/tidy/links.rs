@@ -13,7 +13,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         for (number, target) in targets(text) {
             let exists = join(folder, &target).is_some_and(|file| tree.has(&file));
             if !exists {
-                found.push(Finding::new(path, number, format!("the link to {target} leads nowhere")));
+                found.push(Finding::new(path, number, format!("broken link: {target}")));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! the `cfg` of a declaration ever holds; only `#[cfg(test)]` is told apart.
 
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, Item, ItemMod, Lit, Meta};
+use syn::{Attribute, Expr, Ident, Item, ItemMod, Lit, Meta};
 
 use super::links::join;
 use super::manifest;
@@ -83,28 +83,28 @@ pub(super) fn code_files(tree: &Tree) -> Vec<(&RustFile, usize)> {
 
 fn test_lines(items: &[Item]) -> usize {
     let lines = |item: &Item| match item {
-        item if is_test(attributes(item)) => item.span().end().line + 1 - item.span().start().line,
+        item if is_test(head(item).0) => item.span().end().line + 1 - item.span().start().line,
         Item::Mod(ItemMod { content: Some((_, inner)), .. }) => test_lines(inner),
         _ => 0,
     };
     items.iter().map(lines).sum()
 }
 
-/// The attributes of an item of a kind that `#[cfg(test)]` can stand on.
-pub(super) fn attributes(item: &Item) -> &[Attribute] {
+/// The attributes of an item of a kind that `#[cfg(test)]` can stand on, and its name.
+pub(super) fn head(item: &Item) -> (&[Attribute], Option<&Ident>) {
     match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
+        Item::Const(item) => (&item.attrs, Some(&item.ident)),
+        Item::Enum(item) => (&item.attrs, Some(&item.ident)),
+        Item::Fn(item) => (&item.attrs, Some(&item.sig.ident)),
+        Item::Impl(item) => (&item.attrs, None),
+        Item::Macro(item) => (&item.attrs, item.ident.as_ref()),
+        Item::Mod(item) => (&item.attrs, Some(&item.ident)),
+        Item::Static(item) => (&item.attrs, Some(&item.ident)),
+        Item::Struct(item) => (&item.attrs, Some(&item.ident)),
+        Item::Trait(item) => (&item.attrs, Some(&item.ident)),
+        Item::Type(item) => (&item.attrs, Some(&item.ident)),
+        Item::Use(item) => (&item.attrs, None),
+        _ => (&[], None),
     }
 }
 

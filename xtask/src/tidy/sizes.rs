@@ -8,7 +8,7 @@ use syn::visit::{self, Visit};
 use syn::{Block, ImplItemFn, Item, ItemFn, Signature, TraitItemFn};
 
 use super::finding::Finding;
-use super::modules::{attributes, code_files, is_test};
+use super::modules::{code_files, head, is_test};
 use super::tree::Tree;
 
 const FILE_LINES: usize = 400;
@@ -50,7 +50,7 @@ impl Functions {
 
 impl<'ast> Visit<'ast> for Functions {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_test(attributes(item)) {
+        if !is_test(head(item).0) {
             visit::visit_item(self, item);
         }
     }
