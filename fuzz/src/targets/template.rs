@@ -28,7 +28,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         "{% macro f(x) %}{{ x.strip().split(',')[0] | upper }}{% endmacro %}{{ f('a,b') ~ raise_exception('no') }}",
         "{% set ns = namespace(n=2 ** 3) %}{% if ns.n is number %}{{ '%05.1f' % ns.n }}{% else %}{{ {}.items() }}{% endif %}",
     ];
-    templates.map(|template| template.as_bytes().to_vec()).into()
+    let unbalanced = format!("{{{{ messages[::-1]{}) }}}}", " a".repeat(2000));
+    templates.iter().map(|template| template.as_bytes().to_vec()).chain([unbalanced.into_bytes()]).collect()
 }
 
 pub(crate) fn run(input: &[u8]) {

@@ -142,6 +142,9 @@ fn starts_word(rest: &str, before: Option<char>, word: &str) -> bool {
     after.is_some_and(|after| !after.is_some_and(is_word)) && !before.is_some_and(is_word)
 }
 
+/// Characters of a template that a message quotes.
+const QUOTED_CHARS: usize = 60;
+
 /// The first place outside strings and brackets that `wanted` accepts, seeing the rest and the character before it.
 ///
 /// Errors: a bracket closes that never opened, which would end the brackets that a guard puts around a value.
@@ -158,7 +161,8 @@ fn top_level(text: &str, wanted: impl Fn(&str, Option<char>) -> bool) -> Result<
         match character {
             '(' | '[' | '{' => depth += 1,
             ')' | ']' | '}' => {
-                depth = depth.checked_sub(1).ok_or_else(|| format!("unbalanced brackets in {text:?}"))?
+                let quoted = || text.chars().take(QUOTED_CHARS).collect::<String>();
+                depth = depth.checked_sub(1).ok_or_else(|| format!("unbalanced brackets in {:?}", quoted()))?;
             }
             _ => {}
         }
