@@ -9,6 +9,7 @@
 mod block32;
 mod blocks;
 mod float;
+mod iq4_nl;
 mod q4;
 mod q4_k;
 mod q5;

@@ -1,7 +1,7 @@
 //! The table of tensor formats: one row per type with its name, its ggml id and its blocks.
 
 use super::blocks::Blocks;
-use super::{float, q4, q4_k, q5, q5_k, q6_k, q8_0};
+use super::{float, iq4_nl, q4, q4_k, q5, q5_k, q6_k, q8_0};
 use crate::activation::ActivationType;
 
 /// One row of the format table.
@@ -69,6 +69,8 @@ quant_types! {
     Q5_K = 13, q5_k::Q5_K;
     /// 6-bit super-blocks of 256 weights with 8-bit scales per 16.
     Q6_K = 14, q6_k::Q6_K;
+    /// 4-bit picks from a fixed list of levels, one scale per 32 weights.
+    IQ4_NL = 20, iq4_nl::IQ4_NL;
 }
 
 impl Format {

@@ -13,7 +13,7 @@ N_BLOCKS = 6
 # Byte offsets of the half-precision scales in a block.
 SCALES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
-    "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208], "IQ4_NL": [0],
 }
 EXTREMES = np.array([0x0000, 0x8000, 0x0001, 0x03FF, 0x7BFF, 0xFBFF], dtype="<u2")
 

@@ -53,6 +53,7 @@ fn scales(quant: QuantType) -> &'static [(usize, f64)] {
     match quant {
         QuantType::F32 | QuantType::F16 | QuantType::BF16 => &[],
         QuantType::Q4_0 => &[(0, 15.0)],
+        QuantType::IQ4_NL => &[(0, 127.0)],
         QuantType::Q4_1 => &[(0, 15.0), (2, 1.0)],
         QuantType::Q5_0 => &[(0, 31.0)],
         QuantType::Q5_1 => &[(0, 31.0), (2, 1.0)],
