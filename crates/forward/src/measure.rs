@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use model::ModelSpec;
-use store::{StoreError, WeightStore};
+use store::{SlabId, StoreError, WeightStore};
 
 use crate::ops::{Ops, Projection};
 use crate::projection::project;
@@ -30,8 +30,11 @@ pub fn weight_bytes_per_second<O: Ops>(ops: &mut O, store: &WeightStore, spec: &
         sample.push((matrix, ops.vector(input), ops.tensor(1, matrix.rows)?));
     }
     ops.prepare(spec, 1)?;
+    let slabs: Vec<SlabId> = sample.iter().flat_map(|(matrix, ..)| store.slabs_of(matrix)).collect();
     let mut pass = || -> Result<Duration, StoreError> {
         let (start, stall) = (Instant::now(), store.stats().stall);
+        // Not the order of a pass, which would go on with the next matrix.
+        store.expect(&slabs);
         for (weight, x, out) in &mut sample {
             project(ops, store, x, 1, &mut [Projection { weight: *weight, bias: None, out }])?;
         }

@@ -84,6 +84,9 @@ pub trait Device: Send {
     /// A slab that the device has kept, so that the store need not bring it.
     fn kept<'a>(&self, slab: SlabId) -> Option<Self::Weights<'a>>;
 
+    /// How many slabs the device keeps. The store leaves them out of its cycle.
+    fn n_kept(&self) -> usize;
+
     /// Takes over a slab that the store has brought.
     ///
     /// Errors: the device has no memory for it.

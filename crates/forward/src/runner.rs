@@ -3,7 +3,7 @@
 //! [`Runner`] makes room for a batch, gives its rows their places, and keeps or discards what the pass computed. The pass
 //! itself is in `pass.rs`.
 
-use model::ModelSpec;
+use model::{ModelSpec, When};
 use store::{ReadStats, WeightStore};
 
 use crate::batch::Batch;
@@ -33,6 +33,8 @@ pub struct Runner<B: Backend> {
     scratch: Scratch<B::Tensor>,
     /// What the scratch and the backend's buffers have room for.
     size: BatchSize,
+    /// Slabs that the device keeps and the store no longer reads ahead.
+    n_kept: usize,
     sequences: Sequences,
     options: RunnerOptions,
 }
@@ -79,6 +81,7 @@ impl<B: Backend> LanguageModel for Runner<B> {
             Ok(_) => self.sequences.commit(batch),
             Err(_) => self.sequences.abandon(batch),
         }
+        self.leave_out_kept();
         logits
     }
 
@@ -137,6 +140,7 @@ impl<B: Backend> Runner<B> {
             rotations,
             scratch: Scratch::new(&ops, &spec, options.always)?,
             size: options.always,
+            n_kept: 0,
             sequences: Sequences::with_window(options.ctx, options.n_pages, options.window, options.largest.rows),
             options,
             spec,
@@ -169,6 +173,16 @@ impl<B: Backend> Runner<B> {
             self.resize(size, bytes(size).saturating_sub(bytes(self.options.always)))?;
         }
         Ok(())
+    }
+
+    /// Leaves the slabs that the device keeps to it.
+    fn leave_out_kept(&mut self) {
+        if self.n_kept != self.ops.n_kept() {
+            self.n_kept = self.ops.n_kept();
+            let cycle = self.spec.walk().filter(|used| used.when == When::Always);
+            let slabs = cycle.flat_map(|used| self.store.slabs_of(&used.matrix));
+            self.store.set_cycle(slabs.filter(|slab| self.ops.kept(*slab).is_none()).collect());
+        }
     }
 
     fn resize(&mut self, size: BatchSize, lent_bytes: u64) -> Result<(), ForwardError> {

@@ -79,6 +79,11 @@ impl SlabGuard<'_> {
         self.slot.as_ref().expect("a guard has its slot until it is dropped").slab()
     }
 
+    /// Which slab it is.
+    pub fn id(&self) -> SlabId {
+        self.id
+    }
+
     /// The matrix that the rows belong to.
     pub fn part(&self) -> Part {
         self.store.table.get(self.id).part

@@ -3,8 +3,8 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use engine::{CacheIdentity, DiskCache};
 use forward::KvType;
+use store::{CacheIdentity, Ledger, PromptFiles, PromptFilesOptions};
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -31,7 +31,14 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
 pub(crate) fn run(input: &[u8]) {
     for file in [input.to_vec(), with_checksum(input)] {
         fs::write(FOLDER.path().join("fuzzed.ssdkv"), file).expect("the folder can be written");
-        DiskCache::open(FOLDER.path(), IDENTITY, PAGE_BYTES, 1 << 20).expect("a bad file is no error");
+        let options = PromptFilesOptions {
+            folder: FOLDER.path().to_owned(),
+            identity: IDENTITY,
+            page_tokens: 64,
+            page_bytes: PAGE_BYTES,
+            max_bytes: 1 << 20,
+        };
+        PromptFiles::open(options, &Ledger::new(1 << 20)).expect("a bad file is not an error");
     }
 }
 

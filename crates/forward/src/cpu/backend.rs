@@ -102,6 +102,10 @@ impl Device for CpuBackend {
         None
     }
 
+    fn n_kept(&self) -> usize {
+        0
+    }
+
     fn bring<'a>(&mut self, slab: SlabGuard<'a>) -> Result<SlabGuard<'a>, StoreError> {
         Ok(slab)
     }

@@ -6,7 +6,7 @@
 use std::io::{BufRead, ErrorKind, IsTerminal};
 
 use anyhow::{Context, bail};
-use engine::{Engine, FinishReason, GenerateRequest, Limits, ModelFile};
+use engine::{Engine, EngineOptions, FinishReason, GenerateRequest, Limits, ModelFile};
 use model::ChatTemplate;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
