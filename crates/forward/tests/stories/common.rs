@@ -98,7 +98,7 @@ pub(crate) fn open_with_stop(
 }
 
 /// The plan that pins about this share of the weights.
-fn plan_for(spec: &ModelSpec, pinned_share: f64, policy: CachePolicy) -> ResidencyPlan {
+pub(crate) fn plan_for(spec: &ModelSpec, pinned_share: f64, policy: CachePolicy) -> ResidencyPlan {
     let slabs = SlabTable::new(spec).expect("tiny");
     let budget = |limit_bytes| Budget { limit_bytes, kv_bytes: 0, fixed_bytes: 0, lent_bytes: 0 };
     let options = PlanOptions { policy, depth: None };

@@ -4,5 +4,6 @@ mod common;
 mod faults;
 mod reference;
 mod same_bits;
+mod second_backend;
 mod spill;
 mod trees;
