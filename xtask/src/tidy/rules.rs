@@ -29,18 +29,12 @@ const RULES: &[(&str, Rule)] = &[
     ("sizes", sizes::check),
 ];
 
-/// Rules that [`NOT_YET_CLEAN`] puts off.
-const ORDER_RULES: &[&str] = &["contents", "imports", "sizes"];
-
-/// Folders to which [`ORDER_RULES`] do not apply yet.
-const NOT_YET_CLEAN: &[&str] = &["crates/engine/", "crates/kernels/"];
-
 /// Runs every rule over the repository at `top` and prints what they find; true when that is nothing.
 pub(crate) fn run(top: &Path) -> anyhow::Result<bool> {
     let tree = Tree::read(top)?;
     let mut count = 0;
     for (name, rule) in RULES {
-        for finding in rule(&tree).into_iter().filter(|finding| applies(name, &finding.path)) {
+        for finding in rule(&tree) {
             println!("{finding} [{name}]");
             count += 1;
         }
@@ -51,8 +45,4 @@ pub(crate) fn run(top: &Path) -> anyhow::Result<bool> {
         _ => println!("tidy: {count} findings ({} rules, {files} files)", RULES.len()),
     }
     Ok(count == 0)
-}
-
-fn applies(rule: &str, path: &str) -> bool {
-    !ORDER_RULES.contains(&rule) || !NOT_YET_CLEAN.iter().any(|folder| path.starts_with(folder))
 }
