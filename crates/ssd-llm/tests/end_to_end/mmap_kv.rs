@@ -166,7 +166,7 @@ fn a_folder_in_memory_is_warned_of_even_when_nothing_spills() {
         let outcome =
             call(&[&short(tiny.path())[..], &["--memory-budget=1G", &format!("--mmap-kv={folder}")]].concat());
         outcome.text();
-        outcome.stderr.contains("name a folder on a disk")
+        outcome.stderr.contains("use a folder on a disk")
     };
     // Not there, and so not made either.
     assert!(warned("/dev/shm/ssd-llm-none/inside"));

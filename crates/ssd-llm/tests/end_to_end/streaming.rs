@@ -63,14 +63,14 @@ fn a_long_prompt_borrows_memory_and_gives_it_back() {
         let fixed = ["run", &model, "--raw", "-p", &prompt, "-n", "4", "--temperature", "0", "--ctx", "512"];
         json(&[&fixed[..], &["--memory-budget", budget]].concat())
     };
-    let (resident, streamed) = (run("1G"), run("60M"));
+    let (resident, streamed) = (run("1G"), run("66M"));
     assert!(number(&streamed, "prompt_tokens") > 400.0);
     assert_eq!(ids(&streamed["tokens"]), ids(&resident["tokens"]));
-    let plan = json(&["plan", &model, "--ctx", "512", "--memory-budget", "60M"]);
+    let plan = json(&["plan", &model, "--ctx", "512", "--memory-budget", "66M"]);
     assert!(number(&plan, "lent_bytes") > 4e6, "{plan}");
     // After the prompt all that is planned is pinned, and at no time was there more than the budget.
     assert_eq!(number(&streamed, "memory.pinned_bytes"), number(&plan, "pinned_bytes"));
-    assert!(number(&streamed, "memory.peak_bytes") <= 60.0 * MIB, "{}", streamed["memory"]);
+    assert!(number(&streamed, "memory.peak_bytes") <= 66.0 * MIB, "{}", streamed["memory"]);
     // One pass for the whole prompt: every byte of the weights once, and little more for what is read ahead.
     let weights = number(&plan, "weights_bytes");
     assert!(number(&streamed, "io.prefill_bytes_read") <= 1.05 * weights, "{}", streamed["io"]);
