@@ -8,7 +8,7 @@
 //! Deliberately absent: what a pass computes, which the [`Scheduler`] decides; threads and channels, which
 //! [`Service`](crate::Service) adds.
 
-mod files;
+mod prompt_files;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

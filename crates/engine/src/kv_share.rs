@@ -3,8 +3,7 @@
 use forward::{Footprint, PAGE_TOKENS};
 use model::ModelSpec;
 
-use crate::EngineOptions;
-use crate::sizing::MAX_ROWS;
+use crate::options::{EngineOptions, MAX_ROWS};
 
 /// The pages of a KV cache and those of them that memory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,83 +4,22 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use forward::{
-    CpuBackend, CpuFootprint, CpuOptions, Footprint, KvSpill, KvType, LanguageModel, Runner, RunnerOptions, Window,
-    auto_threads, weight_bytes_per_second,
-};
-use kernels::Kernels;
+use forward::{CpuBackend, CpuOptions, KvSpill, LanguageModel, Runner, RunnerOptions, Window, weight_bytes_per_second};
 use model::gguf::Gguf;
 use model::{ChatTemplate, ModelError, ModelSpec, TokenId, Tokenizer};
-use store::{CacheIdentity, CachePolicy, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
+use store::{CacheIdentity, IoMode, Ledger, Reservation, ResidencyPlan, StoreOptions, WeightStore};
 
 use crate::error::EngineError;
 use crate::fingerprint::fingerprint;
 use crate::kv_share::KvShare;
-use crate::sizing::{MAX_ROWS, Sizing, size};
+use crate::options::EngineOptions;
+use crate::sizing::{Sizing, size};
 
 /// Context that is kept when none is asked for; a model made for less gets its own.
 const DEFAULT_CONTEXT: usize = 4096;
 
 /// Where a pass streams less, looking at the disk would take longer than the best depth could save.
 const PROBED_BYTES: u64 = 1 << 30;
-
-/// How a model is loaded.
-#[derive(Clone)]
-pub struct EngineOptions {
-    /// All memory that the program may use, in bytes; `None` takes what is available now, less a margin.
-    pub memory_budget: Option<u64>,
-    /// Tokens of context; `None` is the model's, but at most 4096.
-    pub ctx: Option<usize>,
-    /// Threads; 0 takes one for each fast core.
-    pub threads: usize,
-    /// How weights are read.
-    pub io: IoMode,
-    /// Reads no faster than so many bytes a second.
-    pub max_read_rate: Option<u64>,
-    /// Which weights are kept between passes.
-    pub cache_policy: CachePolicy,
-    /// Rows of logits that one pass may be asked for.
-    pub max_logit_rows: usize,
-    /// Sequences in the KV cache at once, at least 1; a pass can always take in a token of each.
-    pub max_sequences: usize,
-    /// How keys and values are stored.
-    pub kv_type: KvType,
-    /// What a token sees of those before it; the model's own window may be narrower.
-    pub window: Window,
-    /// Whether memory is set aside for following grammars.
-    pub grammars: bool,
-    /// Whether memory is reserved for reading and writing prompt-cache files.
-    pub prompt_files: bool,
-    /// Folder for a file with the keys and values that memory does not hold; `None` keeps all in memory.
-    pub mmap_kv: Option<PathBuf>,
-    /// Where they may spill, memory for keys and values, in bytes; `None` is a share of the budget.
-    pub kv_budget: Option<u64>,
-    /// The arithmetic to use.
-    pub kernels: &'static Kernels,
-}
-
-impl Default for EngineOptions {
-    /// One sequence, everything else chosen by the program.
-    fn default() -> EngineOptions {
-        EngineOptions {
-            memory_budget: None,
-            ctx: None,
-            threads: 0,
-            io: IoMode::Auto,
-            max_read_rate: None,
-            cache_policy: CachePolicy::Pin,
-            max_logit_rows: 1,
-            max_sequences: 1,
-            kv_type: KvType::F16,
-            window: Window::ALL,
-            grammars: false,
-            prompt_files: false,
-            mmap_kv: None,
-            kv_budget: None,
-            kernels: Kernels::detect(),
-        }
-    }
-}
 
 /// How fast a machine is with a model's weights.
 #[derive(Clone, Copy, Debug)]
@@ -206,7 +145,7 @@ impl ModelFile {
         // A context of one token: the measurement attends to nothing.
         let alone = EngineOptions { max_sequences: 1, mmap_kv: None, ..options.clone() };
         let kv = KvShare::all(&self.spec, &alone, 1);
-        let (mut backend, _) = CpuBackend::new(&self.spec, alone.cpu(1, kv, &ledger))?;
+        let (mut backend, _) = CpuBackend::new(&self.spec, cpu(&alone, 1, kv, &ledger))?;
         let compute_bytes_per_second = weight_bytes_per_second(&mut backend, &store, &self.spec)?;
         Ok(MachineSpeed { disk_bytes_per_second, compute_bytes_per_second })
     }
@@ -251,7 +190,7 @@ impl ModelFile {
         if let Some(folder) = &options.mmap_kv {
             store::warn_if_in_memory(folder);
         }
-        let backend = CpuBackend::new(&self.spec, options.cpu(ctx, kv, &ledger))?;
+        let backend = CpuBackend::new(&self.spec, cpu(options, ctx, kv, &ledger))?;
         let window = options.window_for(&self.spec);
         let limits = RunnerOptions { ctx, n_pages: kv.n_pages, window, largest, always };
         let runner = Runner::new(self.spec.clone(), store, backend, limits)?;
@@ -300,42 +239,17 @@ fn in_file(path: &Path) -> impl Fn(ModelError) -> EngineError + use<> {
     move |source| EngineError::Model { path: path.clone(), source }
 }
 
-impl EngineOptions {
-    /// Threads that the passes run on.
-    pub(crate) fn n_threads(&self) -> usize {
-        if self.threads == 0 { auto_threads() } else { self.threads }
-    }
-
-    /// Pages of the KV cache: its sequences may all be as long as the context.
-    pub(crate) fn n_pages(&self, spec: &ModelSpec, ctx: usize) -> usize {
-        self.max_sequences * self.window_for(spec).n_pages(ctx, MAX_ROWS)
-    }
-
-    /// What a token of this model sees.
-    fn window_for(&self, spec: &ModelSpec) -> Window {
-        Window { len: self.window.len.min(spec.widest_window().unwrap_or(usize::MAX)), ..self.window }
-    }
-
-    /// What the backend will take of the budget.
-    pub(crate) fn footprint(&self) -> impl Footprint {
-        CpuFootprint { threads: self.n_threads(), kv_type: self.kv_type }
-    }
-
-    fn cpu(&self, ctx: usize, kv: KvShare, ledger: &Ledger) -> CpuOptions {
-        let KvShare { n_pages, pages_in_memory, .. } = kv;
-        let folder = self.mmap_kv.clone().filter(|_| pages_in_memory < n_pages);
-        CpuOptions {
-            kernels: self.kernels,
-            threads: self.n_threads(),
-            kv_type: self.kv_type,
-            ctx,
-            n_pages,
-            spill: folder.map(|folder| KvSpill { folder, pages_in_memory }),
-            ledger: ledger.clone(),
-        }
-    }
-
-    fn store(&self) -> StoreOptions {
-        StoreOptions { io: self.io, max_read_rate: self.max_read_rate }
+/// How the backend is set up.
+fn cpu(options: &EngineOptions, ctx: usize, kv: KvShare, ledger: &Ledger) -> CpuOptions {
+    let KvShare { n_pages, pages_in_memory, .. } = kv;
+    let folder = options.mmap_kv.clone().filter(|_| pages_in_memory < n_pages);
+    CpuOptions {
+        kernels: options.kernels,
+        threads: options.n_threads(),
+        kv_type: options.kv_type,
+        ctx,
+        n_pages,
+        spill: folder.map(|folder| KvSpill { folder, pages_in_memory }),
+        ledger: ledger.clone(),
     }
 }

@@ -5,12 +5,9 @@ use forward::{BatchSize, Footprint, activation_bytes};
 use model::ModelSpec;
 use store::{Budget, PlanOptions, PromptFiles, ResidencyPlan, SlabTable, available_memory, peak_memory, plan};
 
+use crate::error::EngineError;
 use crate::kv_share::KvShare;
-use crate::{EngineError, EngineOptions};
-
-/// Tokens of a prompt that a pass takes in at once. Past a few hundred, more rows no longer speed up a pass, while
-/// activations grow with every row.
-pub(crate) const MAX_ROWS: usize = 512;
+use crate::options::{EngineOptions, MAX_ROWS};
 
 /// Tokens of the batches whose activations are always there: decoding, and drafts to be verified.
 const FEW_ROWS: usize = 16;

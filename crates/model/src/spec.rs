@@ -137,6 +137,7 @@ pub struct Branch {
 
 /// The kinds of steps that layers are made of.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a model has a few hundred, and they are walked in order")]
 pub enum Mixer {
     /// Mixes tokens.
     Attention(Attention),

@@ -8,7 +8,8 @@ use tempfile::TempPath;
 use testkit::{TinySpec, temp_model};
 
 use crate::error::EngineError;
-use crate::load::{EngineOptions, ModelFile};
+use crate::load::ModelFile;
+use crate::options::EngineOptions;
 use crate::request::{Event, FinishReason, GenerateRequest, Generation};
 use crate::scheduler::Limits;
 use crate::service::handle::{Service, Ticket};

@@ -13,7 +13,8 @@ use store::ReadStats;
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::load::{EngineOptions, LoadedModel, ModelFile};
+use crate::load::{LoadedModel, ModelFile};
+use crate::options::EngineOptions;
 use crate::prompt_cache::CacheStats;
 use crate::request::{Event, GenerateRequest};
 use crate::scheduler::Limits;

@@ -254,10 +254,11 @@ fn open(model: &TinyModel, room: usize) -> Runner<Keeper> {
     let spec = ModelSpec::from_gguf(&header).expect("the model is complete");
     let plan = plan_for(&spec, 0.0, store::CachePolicy::Pin);
     let options = StoreOptions { io: IoMode::Auto, max_read_rate: None };
-    let store = WeightStore::open(header.files(), &spec, &plan, options, &Ledger::new(LIMIT_BYTES)).unwrap();
+    let store =
+        WeightStore::open(header.files(), &spec, &plan, options, &Ledger::new(LIMIT_BYTES)).expect("it can be read");
     let size = BatchSize { rows: 32, logit_rows: 32 };
     let limits = RunnerOptions { ctx: 128, n_pages: 4, window: Window::ALL, largest: size, always: size };
-    Runner::new(spec, store, (Keeper { room, ..Keeper::default() }, Pages::default()), limits).unwrap()
+    Runner::new(spec, store, (Keeper { room, ..Keeper::default() }, Pages::default()), limits).expect("it can be read")
 }
 
 #[test]

@@ -78,10 +78,10 @@ fn every_row_has_the_bits_of_its_branch_alone() {
         let mut runner = open(model, setup);
         prefill(&mut runner, &text(start));
         let found = rows(&runner.forward(&Batch { segments: vec![tree(start)] }).unwrap());
-        for row in 0..TOKENS.len() {
+        for (row, found) in found.iter().enumerate() {
             let branch: Vec<u32> = path(row).into_iter().map(|row| TOKENS[row]).collect();
             let alone = one_by_one(&mut runner, start, &branch);
-            assert!(found[row] == *alone.last().unwrap(), "{case}: row {row}");
+            assert!(found == alone.last().unwrap(), "{case}: row {row}");
             runner.kv().truncate(SEQ, start);
         }
     });

@@ -11,7 +11,8 @@ use store::ReadStats;
 use testkit::{TinySpec, temp_model};
 
 use crate::engine::{Engine, Finished};
-use crate::load::{EngineOptions, ModelFile};
+use crate::load::ModelFile;
+use crate::options::EngineOptions;
 use crate::request::GenerateRequest;
 use crate::sampler::SamplingOptions;
 use crate::scheduler::Limits;
