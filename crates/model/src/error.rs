@@ -15,7 +15,7 @@ pub enum ModelError {
     #[error("{0}")]
     Gguf(String),
     /// A metadata key is missing, or its value has the wrong type or is invalid.
-    #[error("metadata key {key}: {problem}")]
+    #[error("metadata key {}: {problem}", .key.escape_debug())]
     Metadata {
         /// The key.
         key: String,
@@ -23,7 +23,7 @@ pub enum ModelError {
         problem: String,
     },
     /// A tensor is missing, unknown to the architecture, or has the wrong shape or type.
-    #[error("tensor {name}: {problem}")]
+    #[error("tensor {}: {problem}", .name.escape_debug())]
     Tensor {
         /// The tensor.
         name: String,

@@ -168,7 +168,7 @@ impl Sequences {
     }
 
     /// Lengthens the sequences by their segments, once the pass has succeeded. Trees wait for
-    /// [`accept`](Sequences::accept).
+    /// `accept`.
     pub fn commit(&mut self, batch: &Batch) {
         for segment in &batch.segments {
             let Some(sequence) = self.sequences.get_mut(&segment.seq) else { continue };
